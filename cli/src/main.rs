@@ -1,0 +1,2 @@
+//! The `agentrun` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The AgentRun resource: types, schema, manifests with their mistakes.

@@ -1,0 +1,1 @@
+//! Combos, datapoints, scoring, statistics, selection and ranking.

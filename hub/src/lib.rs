@@ -1,0 +1,1 @@
+//! The store of runs, trials, outputs and records.

@@ -1,0 +1,1 @@
+//! What an LLM call is: providers, shapes, usage, prices, cache keys, records.

@@ -1,0 +1,2 @@
+//! The `agentrun-sidecar` binary.
+fn main() {}
