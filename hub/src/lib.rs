@@ -1,1 +1,14 @@
-//! The store of runs, trials, outputs and records.
+//! The store of runs and their trials: what has been asked, what has come out, who is at work on it.
+//!
+//! One SQLite file, safe with several processes at once. A run belongs to one process at a time ([`Store::begin`]); a finished trial is
+//! committed before anybody counts it ([`Store::finish`]), so that a process that is killed loses nothing but the trials it was running.
+
+#![forbid(unsafe_code)]
+
+mod database;
+mod record;
+mod store;
+
+pub use database::Moved;
+pub use record::{Owner, Phase, RunRecord, RunStart, Spending, TrialId, TrialRecord, TrialState};
+pub use store::{Begun, Store, StoreError};
