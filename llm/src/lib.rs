@@ -1,1 +1,10 @@
 //! What an LLM call is: providers, shapes, usage, prices, cache keys, records.
+//!
+//! Everything here is a function of its arguments: no clock, no network, no file.
+
+pub mod call;
+pub mod eventstream;
+pub mod json;
+pub mod key;
+pub mod sse;
+pub mod usage;

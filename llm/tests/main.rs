@@ -1,0 +1,7 @@
+//! Integration tests of the crate: one behaviour a file.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod eventstream;
+mod json;
+mod key;
+mod sse;
