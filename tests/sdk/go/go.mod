@@ -1,0 +1,3 @@
+module agentrun-sdk-tests
+
+go 1.22

@@ -1,0 +1,10 @@
+import call
+import litellm
+
+asked = call.arguments("gpt-4.1-mini")
+messages = [{"role": "user", "content": asked.prompt}]
+answer = litellm.completion(model=f"openai/{asked.model}", messages=messages, stream=asked.stream, num_retries=0)
+if asked.stream:
+    call.done("".join(chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices))
+else:
+    call.done(answer.choices[0].message.content, answer.usage.prompt_tokens, answer.usage.completion_tokens)

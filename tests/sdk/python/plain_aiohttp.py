@@ -1,0 +1,20 @@
+import asyncio
+
+import aiohttp
+import call
+
+asked = call.arguments("gpt-4.1-mini")
+
+
+async def main():
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        async with session.post(call.openai_url(), json=call.openai_body(asked), headers=call.openai_headers()) as answer:
+            answer.raise_for_status()
+            if asked.stream:
+                call.done(call.openai_text([line async for line in answer.content]))
+            else:
+                body = await answer.json()
+                call.done(body["choices"][0]["message"]["content"], body["usage"]["prompt_tokens"], body["usage"]["completion_tokens"])
+
+
+asyncio.run(main())
