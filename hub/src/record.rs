@@ -136,6 +136,12 @@ pub struct Spending {
     pub calls: u64,
     /// Calls that were answered from the cache.
     pub cached: u64,
+    /// Calls without a good answer.
+    pub failed: u64,
+    /// Calls that were seen but not understood.
+    pub unreadable: u64,
+    /// Calls whose model has no price.
+    pub unpriced: u64,
     /// US dollars as if nothing had been cached; `None` where a call has no price.
     pub usd: Option<Decimal>,
     /// US dollars paid.

@@ -11,7 +11,7 @@ use crate::{Owner, RunRecord, Spending, TrialId, TrialRecord};
 
 const RUN: &str = "SELECT id, name, generation, fingerprint, manifest, trials, phase, started, finished, owner_pid, owner_started FROM run";
 const TRIAL: &str = "SELECT combo, data_id, sample, attempt, state, reason, message, score, score_reason, latency_seconds, calls, cached,
-  usd, spent, saved, output, started, finished FROM trial WHERE run = ?1 ORDER BY combo, data_id, sample";
+  failed, unreadable, unpriced, usd, spent, saved, output, started, finished FROM trial WHERE run = ?1 ORDER BY combo, data_id, sample";
 
 impl Store {
     /// The latest generation of every run, newest first.
@@ -73,13 +73,16 @@ fn trial(row: &Row<'_>) -> rusqlite::Result<TrialRecord> {
         spending: Spending {
             calls: count(row, 10)?,
             cached: count(row, 11)?,
-            usd: optional(row, 12)?,
-            spent: parsed::<Decimal>(row, 13)?,
-            saved: parsed::<Decimal>(row, 14)?,
+            failed: count(row, 12)?,
+            unreadable: count(row, 13)?,
+            unpriced: count(row, 14)?,
+            usd: optional(row, 15)?,
+            spent: parsed::<Decimal>(row, 16)?,
+            saved: parsed::<Decimal>(row, 17)?,
         },
-        output: row.get(15)?,
-        started: optional(row, 16)?,
-        finished: optional(row, 17)?,
+        output: row.get(18)?,
+        started: optional(row, 19)?,
+        finished: optional(row, 20)?,
     })
 }
 

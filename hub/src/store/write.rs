@@ -73,8 +73,8 @@ impl Store {
         transaction
             .execute(
                 "INSERT OR REPLACE INTO trial (run, combo, data_id, sample, attempt, state, reason, message, score, score_reason,
-                 latency_seconds, calls, cached, usd, spent, saved, output, started, finished)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                 latency_seconds, calls, cached, failed, unreadable, unpriced, usd, spent, saved, output, started, finished)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
                 params![
                     run.id,
                     trial.id.combo,
@@ -87,8 +87,11 @@ impl Store {
                     trial.score,
                     trial.score_reason,
                     trial.latency_seconds,
-                    i64::try_from(spending.calls).unwrap_or(i64::MAX),
-                    i64::try_from(spending.cached).unwrap_or(i64::MAX),
+                    stored(spending.calls),
+                    stored(spending.cached),
+                    stored(spending.failed),
+                    stored(spending.unreadable),
+                    stored(spending.unpriced),
                     spending.usd.map(|usd| usd.to_string()),
                     spending.spent.to_string(),
                     spending.saved.to_string(),
@@ -147,6 +150,11 @@ impl Store {
     }
 }
 
+/// SQLite's integers are signed.
+fn stored(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// IMMEDIATE: what is read inside is still true when it is written.
 fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
@@ -165,16 +173,7 @@ fn create(transaction: &Transaction<'_>, start: &RunStart, generation: u32, owne
     transaction.execute(
         "INSERT INTO run (name, generation, fingerprint, manifest, trials, phase, started, owner_pid, owner_started)
          VALUES (?1, ?2, ?3, ?4, ?5, 'Running', ?6, ?7, ?8)",
-        params![
-            start.name,
-            generation,
-            start.fingerprint,
-            start.manifest,
-            i64::try_from(start.trials).unwrap_or(i64::MAX),
-            now.to_string(),
-            owner.pid,
-            owner.started
-        ],
+        params![start.name, generation, start.fingerprint, start.manifest, stored(start.trials), now.to_string(), owner.pid, owner.started],
     )?;
     Ok(RunRecord {
         id: transaction.last_insert_rowid(),
