@@ -87,6 +87,8 @@ pub struct RunStart {
     pub fingerprint: String,
     /// The manifest as JSON.
     pub manifest: String,
+    /// The datapoints' ids in order, as a JSON array.
+    pub datapoints: String,
     /// How many trials there are in all.
     pub trials: u64,
     /// Whether a new generation is wanted even where the fingerprint is the same.
@@ -106,6 +108,8 @@ pub struct RunRecord {
     pub fingerprint: String,
     /// The manifest as JSON.
     pub manifest: String,
+    /// The datapoints' ids in order, as a JSON array.
+    pub datapoints: String,
     /// How many trials there are in all.
     pub trials: u64,
     /// Where it stands.

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS run (
   generation INTEGER NOT NULL,
   fingerprint TEXT NOT NULL,
   manifest TEXT NOT NULL,
+  datapoints TEXT NOT NULL,
   trials INTEGER NOT NULL,
   phase TEXT NOT NULL,
   started TEXT NOT NULL,

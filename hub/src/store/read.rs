@@ -9,7 +9,8 @@ use rust_decimal::Decimal;
 use super::{Store, StoreError};
 use crate::{Owner, RunRecord, Spending, TrialId, TrialRecord};
 
-const RUN: &str = "SELECT id, name, generation, fingerprint, manifest, trials, phase, started, finished, owner_pid, owner_started FROM run";
+const RUN: &str =
+    "SELECT id, name, generation, fingerprint, manifest, datapoints, trials, phase, started, finished, owner_pid, owner_started FROM run";
 const TRIAL: &str = "SELECT combo, data_id, sample, attempt, state, reason, message, score, score_reason, latency_seconds, calls, cached,
   failed, unreadable, unpriced, usd, spent, saved, output, started, finished FROM trial WHERE run = ?1 ORDER BY combo, data_id, sample";
 
@@ -42,7 +43,7 @@ pub(super) fn latest(connection: &Connection, name: &str) -> rusqlite::Result<Op
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
-    let owner = match (row.get::<_, Option<u32>>(9)?, row.get::<_, Option<String>>(10)?) {
+    let owner = match (row.get::<_, Option<u32>>(10)?, row.get::<_, Option<String>>(11)?) {
         (Some(pid), Some(started)) => Some(Owner { pid, started }),
         _ => None,
     };
@@ -52,10 +53,11 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         generation: row.get(2)?,
         fingerprint: row.get(3)?,
         manifest: row.get(4)?,
-        trials: count(row, 5)?,
-        phase: parsed(row, 6)?,
-        started: parsed::<Timestamp>(row, 7)?,
-        finished: optional(row, 8)?,
+        datapoints: row.get(5)?,
+        trials: count(row, 6)?,
+        phase: parsed(row, 7)?,
+        started: parsed::<Timestamp>(row, 8)?,
+        finished: optional(row, 9)?,
         owner,
     })
 }

@@ -24,7 +24,14 @@ fn owner(pid: u32) -> Owner {
 }
 
 fn start(fingerprint: &str) -> RunStart {
-    RunStart { name: "math".into(), fingerprint: fingerprint.into(), manifest: "{}".into(), trials: 2, again: false }
+    RunStart {
+        name: "math".into(),
+        fingerprint: fingerprint.into(),
+        manifest: "{}".into(),
+        datapoints: "[]".into(),
+        trials: 2,
+        again: false,
+    }
 }
 
 fn begin(store: &Store, start: &RunStart, pid: u32, alive: bool) -> Result<Begun, StoreError> {

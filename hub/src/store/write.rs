@@ -171,9 +171,19 @@ fn resume(transaction: &Transaction<'_>, run: RunRecord, owner: &Owner) -> rusql
 
 fn create(transaction: &Transaction<'_>, start: &RunStart, generation: u32, owner: &Owner, now: Timestamp) -> rusqlite::Result<RunRecord> {
     transaction.execute(
-        "INSERT INTO run (name, generation, fingerprint, manifest, trials, phase, started, owner_pid, owner_started)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'Running', ?6, ?7, ?8)",
-        params![start.name, generation, start.fingerprint, start.manifest, stored(start.trials), now.to_string(), owner.pid, owner.started],
+        "INSERT INTO run (name, generation, fingerprint, manifest, datapoints, trials, phase, started, owner_pid, owner_started)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'Running', ?7, ?8, ?9)",
+        params![
+            start.name,
+            generation,
+            start.fingerprint,
+            start.manifest,
+            start.datapoints,
+            stored(start.trials),
+            now.to_string(),
+            owner.pid,
+            owner.started
+        ],
     )?;
     Ok(RunRecord {
         id: transaction.last_insert_rowid(),
@@ -181,6 +191,7 @@ fn create(transaction: &Transaction<'_>, start: &RunStart, generation: u32, owne
         generation,
         fingerprint: start.fingerprint.clone(),
         manifest: start.manifest.clone(),
+        datapoints: start.datapoints.clone(),
         trials: start.trials,
         phase: Phase::Running,
         started: now,
