@@ -6,5 +6,6 @@ pub mod call;
 pub mod eventstream;
 pub mod json;
 pub mod key;
+pub mod price;
 pub mod sse;
 pub mod usage;
