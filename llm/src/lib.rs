@@ -7,5 +7,6 @@ pub mod eventstream;
 pub mod json;
 pub mod key;
 pub mod price;
+pub mod redact;
 pub mod sse;
 pub mod usage;
