@@ -2,6 +2,8 @@
 import argparse
 import json
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -23,38 +25,57 @@ ENVIRONMENT = """environment:
 def main():
     options = arguments()
     if options.show:
-        return show(json.loads(Path(options.show).read_text()), options)
+        return show(options.show, options)
     if not os.environ.get(namespaces.MARK):
         setup.prepare(options.systems)
-    namespaces.enter()
-    measure(options)
+    try:
+        namespaces.enter()
+        measure(options)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=ENVIRONMENT, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = lambda text: text.split(",")
     parser.add_argument("--systems", type=names, default=list(PEERS), help=f"of {','.join(PEERS)}")
-    parser.add_argument("--only", type=names, default=sorted(EVERYTHING), help=f"of {','.join(sorted(EVERYTHING))}, or one like 'hit c64'")
+    parser.add_argument("--only", type=names, default=sorted(EVERYTHING),
+                        help=f"of {','.join(sorted(EVERYTHING))}, or a step like 'hit c64'")
     parser.add_argument("--quick", action="store_true", help="a smoke run of a minute, whose figures are worth little")
-    parser.add_argument("--against", metavar="FILE", help="also print the sidecar's figures beside those of an earlier run's JSON")
-    parser.add_argument("--show", metavar="FILE", help="no run: print the table of an earlier one")
+    parser.add_argument("--against", metavar="FILE", type=earlier,
+                        help="also print the sidecar's figures beside those of an earlier run's JSON")
+    parser.add_argument("--show", metavar="FILE", type=earlier, help="no run: print the table of an earlier one")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.7, help="length of a window")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--large-calls", type=int, default=5000, help="distinct calls of 20 kB for the memory figure")
-    parser.add_argument("--cached-replies", type=int, default=20000, help="distinct calls for the memory of a cached reply")
+    parser.add_argument("--cached-replies", type=int, default=10000, help="distinct calls for the memory of a cached reply")
     parser.add_argument("--system-core", type=int, default=1)
     parser.add_argument("--load-core", type=int, default=0)
     parser.add_argument("--no-pin", action="store_true", help="no cores of one's own; so it is on a machine with one core")
     options = parser.parse_args()
     if unknown := set(options.systems) - set(PEERS):
         parser.error(f"no such system: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    steps = EVERYTHING | {step for step, *_ in scenarios.steps(0)}
+    if unknown := set(options.only) - steps:
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; there are {', '.join(sorted(steps))}")
     if options.quick:
         options.repetitions, options.seconds, options.starts, options.large_calls, options.cached_replies = 1, 0.3, 1, 300, 2000
     options.no_pin = options.no_pin or os.cpu_count() < 2
     options.only = frozenset(options.only)
     return options
+
+
+def earlier(path):
+    """A run's JSON, read before anything is measured."""
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from error
+    if not isinstance(found, dict) or "samples" not in found:
+        raise argparse.ArgumentTypeError(f"{path} is no run of this benchmark")
+    return found
 
 
 def measure(options):
@@ -69,8 +90,11 @@ def measure(options):
     namespaces.furnish(folder)
     run = scenarios.Run(options, folder, lambda line: print(f"[{time.monotonic() - begin:4.0f} s] {line}", flush=True))
     samples = run.go()
+    if not run.left_out:
+        shutil.rmtree(folder)
+    kept = {name: value for name, value in vars(options).items() if name not in ("only", "against", "show")}
     result = {"when": time.strftime("%F"), "seconds": round(time.monotonic() - begin), "load": os.getloadavg()[0],
-              "machine": processes.machine(), "options": {**vars(options), "only": sorted(options.only)}, "samples": samples}
+              "machine": processes.machine(), "options": kept, "samples": samples}
     path = RESULTS / f"{name}.json"
     # Read back, so that a run and an earlier run are the same thing.
     path.write_text(json.dumps(result))
@@ -83,7 +107,7 @@ def show(result, options):
     print("\n".join(table.remarks(result)))
     if "ours" in table.systems(result):
         print("\n" + table.text(bars.verdicts(result)))
-    if options.against:
-        print("\n" + table.text(table.then_and_now(result, json.loads(Path(options.against).read_text()), "ours")))
+    if options.against and "ours" in table.systems(result):
+        print("\n" + table.text(table.then_and_now(result, options.against, "ours")))
     if options.write:
         page.write(result)

@@ -8,10 +8,18 @@ from .upstream import Upstream
 
 STREAMS = 4
 LARGE_REQUEST = 20 * 1024
-# Memory of cached replies is taken between two points, so that buffers and pools that fill once are not counted.
-CACHED_WARM_UP = 4000
+# Memory of cached replies is taken from this share of them on, so that buffers and pools that fill once are not counted.
+CACHED_WARM_UP = 0.4
 # Numbers of hit bodies, one for each repetition; the offline check has its own.
 OFFLINE_TAG = 99
+
+
+def steps(seconds):
+    """Scenario, the load generator's mode, and its flags, for windows of this length."""
+    listed = [(f"hit c{connections}", "hit", {"conns": connections, "secs": seconds}) for connections in (1, 16, 64)]
+    listed += [(f"miss c{connections}", "miss", {"conns": connections, "secs": seconds}) for connections in (1, 16)]
+    listed += [("stream", "stream", {"conns": STREAMS, "requests": STREAMS, "secs": 5})]
+    return listed + [("conn", "conn", {"conns": 4, "secs": seconds}), ("tunnel", "tunnel", {"conns": 1, "secs": seconds})]
 
 
 class Run:
@@ -22,7 +30,7 @@ class Run:
         core, load_core = (None, None) if options.no_pin else (options.system_core, options.load_core)
         self.upstream = Upstream(load_core)
         self.systems = [System(name, number, folder, core, load_core) for number, name in enumerate(options.systems)]
-        self.samples = []
+        self.samples, self.left_out = [], []
 
     def go(self):
         """The samples of the whole run."""
@@ -32,25 +40,19 @@ class Run:
                 self.start(system)
                 self.systems.append(system)
             except RuntimeError as error:
+                self.left_out.append(system.name)
                 self.say(f"LEFT OUT: {error}")
                 system.stop()
         self.say("all are up")
-        for scenario, mode, flags in self.plan():
-            self.turns(scenario, mode, flags)
+        for scenario, mode, flags in steps(self.options.seconds):
+            if {scenario, mode} & self.options.only:
+                self.turns(scenario, mode, flags)
         if "offline" in self.options.only:
             self.offline()
         for system in self.systems:
             self.add(system, "end", 0, resident_kb=processes.resident_kb(system.pid), stop_s=system.stop())
         self.upstream.stop()
         return self.samples
-
-    def plan(self):
-        seconds = {"secs": self.options.seconds}
-        steps = [(f"hit c{n}", "hit", {"conns": n, **seconds}) for n in (1, 16, 64)]
-        steps += [(f"miss c{n}", "miss", {"conns": n, **seconds}) for n in (1, 16)]
-        steps += [("stream", "stream", {"conns": STREAMS, "requests": STREAMS, "secs": 5})]
-        steps += [("conn", "conn", {"conns": 4, **seconds}), ("tunnel", "tunnel", {"conns": 1, **seconds})]
-        return [step for step in steps if step[0] in self.options.only or step[1] in self.options.only]
 
     def add(self, system, scenario, repetition, **seen):
         self.samples.append({"system": system.name, "scenario": scenario, "repetition": repetition, **seen})
@@ -77,7 +79,7 @@ class Run:
         self.samples.append({**window, "before_kb": before, "resident_kb": processes.resident_kb(system.pid)})
         system.stop()
         system.start()
-        warm_up = min(CACHED_WARM_UP, cached // 4)
+        warm_up = int(cached * CACHED_WARM_UP)
         system.window(self.upstream, "memory: warm-up", 0, "miss", requests=warm_up, **load)
         time.sleep(0.5)
         before = processes.resident_kb(system.pid)

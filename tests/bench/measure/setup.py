@@ -15,6 +15,8 @@ NGINX = TOOLS / "nginx/usr/sbin/nginx"
 
 def prepare(systems):
     """Everything for these systems; a system that cannot be had is left out later, by its own word."""
+    if missing := [tool for tool in ("cargo", "openssl", "unshare", "ip") if not shutil.which(tool)]:
+        sys.exit(f"the benchmark needs {', '.join(missing)}: install the packages that hold them")
     for folder in (AUTHORITY, RESULTS, TOOLS):
         folder.mkdir(exist_ok=True)
     certificates()
