@@ -3,10 +3,12 @@
 //! Everything here is a function of its arguments: no clock, no network, no file.
 
 pub mod call;
+pub mod compose;
 pub mod eventstream;
 pub mod json;
 pub mod key;
-pub mod price;
-pub mod redact;
+pub mod provider;
+pub mod request;
+pub mod response;
 pub mod sse;
 pub mod usage;

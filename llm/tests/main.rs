@@ -4,5 +4,4 @@
 mod eventstream;
 mod json;
 mod key;
-mod price;
 mod sse;

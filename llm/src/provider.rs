@@ -1,0 +1,263 @@
+//! Which hosts are LLM hosts, whose they are, and what their paths mean.
+
+mod endpoint;
+mod framing;
+mod hosts;
+
+pub(crate) mod anthropic;
+pub(crate) mod bedrock;
+pub(crate) mod chat;
+pub(crate) mod cohere;
+pub(crate) mod gemini;
+pub(crate) mod ollama;
+pub(crate) mod responses;
+
+use std::collections::HashMap;
+
+pub use endpoint::{Endpoint, Format};
+pub(crate) use endpoint::{path_model_span, split_query};
+pub use framing::Framing;
+
+/// The family of request and error shapes that a host speaks.
+///
+/// The exact dialect of one call is its [`Format`], which the path decides: an OpenAI-shaped host can carry Anthropic
+/// messages under `/anthropic/v1/messages`. The shape settles paths that are ambiguous, and how errors are worded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// OpenAI and the many hosts compatible with it.
+    OpenAi,
+    /// Anthropic's messages API.
+    Anthropic,
+    /// Google's Gemini API, Vertex AI and Code Assist.
+    Gemini,
+    /// Cohere v1 and v2.
+    Cohere,
+    /// Amazon Bedrock's runtime.
+    Bedrock,
+    /// Mistral: OpenAI's chat shape, whose streams always carry usage and which refuses unknown members.
+    Mistral,
+}
+
+/// Who answers at a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The provider's name as genai-prices has it (`openai`, `aws`, `x-ai`), or the name given to [`Hosts::add`].
+    pub name: String,
+    /// The shapes it speaks.
+    pub shape: Shape,
+    /// The path of the base URL it was added with, without a trailing slash; empty for built-in hosts.
+    pub base_path: String,
+}
+
+/// Why a base URL cannot name a provider's host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The scheme is missing, so host and path cannot be told apart.
+    #[error("base URL {url:?} of provider {name:?} has no scheme: write https://HOST or http://HOST")]
+    NoScheme {
+        /// The provider's name as given.
+        name: String,
+        /// The URL as given.
+        url: String,
+    },
+    /// The URL has a scheme and no host.
+    #[error("base URL {url:?} of provider {name:?} names no host")]
+    NoHost {
+        /// The provider's name as given.
+        name: String,
+        /// The URL as given.
+        url: String,
+    },
+    /// The host has characters no host name has.
+    #[error("base URL {url:?} of provider {name:?} has the host {host:?}, which is not a host name or IP address")]
+    BadHost {
+        /// The provider's name as given.
+        name: String,
+        /// The URL as given.
+        url: String,
+        /// What stands where the host should be.
+        host: String,
+    },
+    /// The provider's name is blank.
+    #[error("the provider at {url:?} has an empty name")]
+    NoName {
+        /// The URL as given.
+        url: String,
+    },
+}
+
+/// Which hosts are LLM hosts.
+///
+/// Exact names are one hash lookup; the patterns, of which there are few, are tried after it. A host that is not in the
+/// table is not an LLM host: its traffic is tunnelled unread. Ollama, vLLM and other self-hosted servers have no host
+/// name of their own and come by [`Hosts::add`].
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    exact: HashMap<String, Provider>,
+    patterns: Vec<(&'static str, Provider)>,
+}
+
+impl Hosts {
+    /// The table of known hosts.
+    pub fn builtin() -> Self {
+        let mut hosts = Self { exact: HashMap::new(), patterns: Vec::new() };
+        for &(host, name, shape) in hosts::TABLE {
+            let provider = Provider { name: name.to_owned(), shape, base_path: String::new() };
+            if host.contains('*') {
+                hosts.patterns.push((host, provider));
+            } else {
+                hosts.exact.insert(host.to_owned(), provider);
+            }
+        }
+        hosts
+    }
+
+    /// Adds the host of `base_url`, or replaces who answers there. Scheme and port play no part in matching.
+    ///
+    /// # Errors
+    /// When `base_url` has no scheme or no host, or `name` is blank.
+    pub fn add(&mut self, name: &str, base_url: &str, shape: Shape) -> Result<(), HostError> {
+        let (host, base_path) = split_base_url(name, base_url)?;
+        let provider = Provider { name: name.trim().to_owned(), shape, base_path };
+        self.exact.insert(host, provider);
+        Ok(())
+    }
+
+    /// Who answers at `host`: case does not matter, a trailing dot and a port are ignored.
+    pub fn find(&self, host: &str) -> Option<&Provider> {
+        let host = without_port(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.is_empty() || host.len() > MAX_HOST_BYTES {
+            return None;
+        }
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.find_lower(&host.to_ascii_lowercase());
+        }
+        self.find_lower(host)
+    }
+
+    fn find_lower(&self, host: &str) -> Option<&Provider> {
+        self.exact
+            .get(host)
+            .or_else(|| self.patterns.iter().find(|(pattern, _)| matches_pattern(pattern, host)).map(|(_, provider)| provider))
+    }
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+/// The longest name DNS allows.
+const MAX_HOST_BYTES: usize = 253;
+
+/// Whether `host` has the labels of `pattern`, in which `*` stands for one or more characters inside one label.
+fn matches_pattern(pattern: &str, host: &str) -> bool {
+    let mut labels = host.split('.');
+    for wanted in pattern.split('.') {
+        let Some(label) = labels.next() else { return false };
+        let matches = match wanted.split_once('*') {
+            None => wanted == label,
+            Some((before, after)) => label.len() > before.len() + after.len() && label.starts_with(before) && label.ends_with(after),
+        };
+        if !matches {
+            return false;
+        }
+    }
+    labels.next().is_none()
+}
+
+fn split_base_url(name: &str, base_url: &str) -> Result<(String, String), HostError> {
+    let (name_owned, url) = (name.trim().to_owned(), base_url.to_owned());
+    if name_owned.is_empty() {
+        return Err(HostError::NoName { url });
+    }
+    let trimmed = base_url.trim();
+    let scheme_end = trimmed.find("://").filter(|&end| {
+        let scheme = &trimmed[..end];
+        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+    });
+    let Some(scheme_end) = scheme_end else { return Err(HostError::NoScheme { name: name_owned, url }) };
+    let rest = &trimmed[scheme_end + 3..];
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = without_port(authority);
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    if host.is_empty() {
+        return Err(HostError::NoHost { name: name_owned, url });
+    }
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if host.len() > MAX_HOST_BYTES || !host.bytes().all(known) || (host.contains(':') && !host.starts_with('[')) {
+        return Err(HostError::BadHost { name: name_owned, url, host });
+    }
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    Ok((host, path.trim_end_matches('/').to_owned()))
+}
+
+/// `host` of `host:port`; an IPv6 address keeps its brackets.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_hosts_however_they_are_written() {
+        let hosts = Hosts::builtin();
+        let cases = [
+            ("api.openai.com", Some("openai")),
+            ("API.OpenAI.com.", Some("openai")),
+            ("api.openai.com:443", Some("openai")),
+            ("eu.api.openai.com", Some("openai")),
+            ("evil-api.openai.com.example.org", None),
+            ("openai.com", None),
+            ("us-central1-aiplatform.googleapis.com", Some("google")),
+            ("-aiplatform.googleapis.com", None),
+            ("bedrock-runtime.eu-west-1.amazonaws.com", Some("aws")),
+            ("bedrock-runtime-fips.us-gov-west-1.amazonaws.com", Some("aws")),
+            ("bedrock-runtime.cn-north-1.amazonaws.com.cn", Some("aws")),
+            ("bedrock-runtime.a.b.amazonaws.com", None),
+            ("bedrock.us-east-1.amazonaws.com", None),
+            ("contoso.openai.azure.com", Some("azure")),
+            ("openai.azure.com", None),
+            ("", None),
+            (".", None),
+            (":443", None),
+        ];
+        for (host, name) in cases {
+            assert_eq!(hosts.find(host).map(|provider| provider.name.as_str()), name, "{host:?}");
+        }
+        assert_eq!(hosts.find(&"a.".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn added_hosts_match_without_port_and_path() {
+        let mut hosts = Hosts::builtin();
+        hosts.add("vllm", "http://Models.Internal:8000/v1/", Shape::OpenAi).unwrap();
+        let found = hosts.find("models.internal").unwrap();
+        assert_eq!((found.name.as_str(), found.base_path.as_str()), ("vllm", "/v1"));
+        hosts.add("six", "http://[::1]:11434", Shape::OpenAi).unwrap();
+        assert_eq!(hosts.find("[::1]:80").unwrap().name, "six");
+        hosts.add("other", "https://api.openai.com", Shape::OpenAi).unwrap();
+        assert_eq!(hosts.find("api.openai.com").unwrap().name, "other");
+    }
+
+    #[test]
+    fn refuses_base_urls_that_name_no_host() {
+        let mut hosts = Hosts::builtin();
+        let refused = |hosts: &mut Hosts, name: &str, url: &str| hosts.add(name, url, Shape::OpenAi).unwrap_err().to_string();
+        assert!(refused(&mut hosts, "p", "models.internal:8000/v1").contains("has no scheme"));
+        assert!(refused(&mut hosts, "p", "ftp://models.internal").contains("has no scheme"));
+        assert!(refused(&mut hosts, "p", "https:///v1").contains("names no host"));
+        assert!(refused(&mut hosts, "p", "https://a b/v1").contains("not a host name"));
+        assert!(refused(&mut hosts, "p", "https://::1/v1").contains("not a host name"));
+        assert!(refused(&mut hosts, " ", "https://a/v1").contains("empty name"));
+    }
+}

@@ -1,0 +1,386 @@
+//! OpenAI's chat completions and text completions, as OpenAI and all compatible hosts (Mistral too) speak them.
+
+use serde_json::{Map, Value, json};
+
+use crate::provider::Shape;
+use crate::response::count::{Counts, report};
+use crate::response::frame::{Body, Frames, Out, pieces, place, text, without};
+use crate::response::gathered::{Gathered, error_of};
+use crate::usage::{Usage, sum};
+
+/// Members of a chunk that are not members of the whole answer.
+const CHUNK_ONLY: &[&str] = &["choices", "object", "obfuscation"];
+
+/// Reads `usage` (Groq's older streams have it under `x_groq`).
+///
+/// OpenAI's counts include what was cached and what was reasoned. xAI and Perplexity leave reasoning out of
+/// `completion_tokens`; where a total is given it decides, otherwise the provider's name does (the rule of genai-prices).
+pub(crate) fn usage(message: &Value, provider: &str) -> Result<Usage, String> {
+    let usage = match report(message, "usage") {
+        Ok(usage) => usage,
+        Err(why) => message.pointer("/x_groq/usage").ok_or(why)?,
+    };
+    let mut counts = Counts::of(usage)?;
+    let input = counts.first(&[&["prompt_tokens"], &["input_tokens"]]);
+    let reported = counts.first(&[&["completion_tokens"], &["output_tokens"]]);
+    let reasoning = counts.first(&[&["completion_tokens_details", "reasoning_tokens"], &["reasoning_tokens"]]);
+    let citations = counts.at(&["citation_tokens"]);
+    let total = counts.at(&["total_tokens"]);
+    let apart = match (input, reported, reasoning, total) {
+        (Some(input), Some(output), Some(reasoning), Some(total)) if reasoning > 0 => {
+            total == input + output + reasoning + citations.unwrap_or(0)
+        }
+        _ => matches!(provider, "x-ai" | "perplexity"),
+    };
+    let mut output = reported;
+    if apart && reported.is_some() {
+        output = sum(output, reasoning);
+    }
+    if provider == "perplexity" && reported.is_some() {
+        output = sum(output, citations);
+    }
+    // Embeddings of some hosts give nothing but a total.
+    let input = input.or(if reported.is_none() { total } else { None });
+    let read = Usage {
+        input_tokens: input,
+        output_tokens: output,
+        cache_read_tokens: counts.first(&[
+            &["prompt_tokens_details", "cached_tokens"],
+            &["prompt_cache_hit_tokens"],
+            &["cached_prompt_text_tokens"],
+            &["cached_tokens"],
+        ]),
+        cache_write_tokens: counts.at(&["prompt_tokens_details", "cache_write_tokens"]),
+        cache_write_1h_tokens: None,
+        reasoning_tokens: reasoning,
+        input_audio_tokens: counts.at(&["prompt_tokens_details", "audio_tokens"]),
+        output_audio_tokens: counts.at(&["completion_tokens_details", "audio_tokens"]),
+        input_image_tokens: counts.at(&["prompt_tokens_details", "image_tokens"]),
+        web_searches: counts.first(&[&["num_search_queries"], &["server_tool_use", "web_search_requests"]]),
+    };
+    counts.finish(read)
+}
+
+/// Puts chunks together as the whole answer.
+pub(crate) fn gather(frames: &Frames, object: &str) -> Gathered {
+    let mut gathered = Gathered { exact: frames.exact, ..Gathered::new() };
+    let mut top = Map::new();
+    let mut choices: Vec<Option<Map<String, Value>>> = Vec::new();
+    let (mut done, mut any) = (false, false);
+    for frame in &frames.list {
+        let chunk = match &frame.body {
+            Body::Done => {
+                done = true;
+                continue;
+            }
+            Body::Exception(error) => {
+                gathered.fail(error.clone());
+                continue;
+            }
+            Body::Json { value, .. } => value,
+        };
+        if let Some(error) = error_of(chunk) {
+            gathered.fail(error);
+        }
+        let Some(members) = chunk.as_object() else {
+            gathered.exact = false;
+            continue;
+        };
+        any = true;
+        for (name, value) in members.iter().filter(|(name, _)| !CHUNK_ONLY.contains(&name.as_str())) {
+            keep(&mut top, name, value);
+        }
+        for piece in members.get("choices").and_then(Value::as_array).into_iter().flatten() {
+            let Some(index) = place(piece, "index").or(if piece.get("index").is_none() { Some(0) } else { None }) else {
+                gathered.exact = false;
+                continue;
+            };
+            if choices.len() <= index {
+                choices.resize(index + 1, None);
+            }
+            let choice = choices[index].get_or_insert_with(|| Map::from_iter([("index".to_owned(), json!(index))]));
+            if add_choice(choice, piece, &mut gathered.exact) {
+                gathered.content(frame.end);
+            }
+        }
+    }
+    if !any {
+        return gathered;
+    }
+    let choices: Vec<Value> = choices.into_iter().flatten().map(|choice| finish_choice(choice, object)).collect();
+    let finished = !choices.is_empty() && choices.iter().all(|choice| !choice["finish_reason"].is_null());
+    gathered.complete = done || (finished && top.get("usage").is_some_and(Value::is_object));
+    let mut message = Map::new();
+    message.extend(top.shift_remove("id").map(|id| ("id".to_owned(), id)));
+    message.insert("object".to_owned(), json!(object));
+    let usage = top.shift_remove("usage");
+    message.append(&mut top);
+    message.insert("choices".to_owned(), Value::Array(choices));
+    message.extend(usage.filter(|usage| !usage.is_null()).map(|usage| ("usage".to_owned(), usage)));
+    gathered.message = Some(Value::Object(message));
+    gathered
+}
+
+/// A later chunk's word replaces an earlier one's, unless it is null or empty (Azure's first chunk has empty names).
+fn keep(top: &mut Map<String, Value>, name: &str, value: &Value) {
+    let empty = value.is_null() || value.as_str().is_some_and(str::is_empty);
+    if !empty || !top.contains_key(name) {
+        top.insert(name.to_owned(), value.clone());
+    }
+}
+
+/// Adds one chunk's piece of a choice; tells whether it carried content.
+fn add_choice(choice: &mut Map<String, Value>, piece: &Value, exact: &mut bool) -> bool {
+    let mut content = false;
+    for (name, value) in piece.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "index" => {}
+            "delta" => {
+                content |= has_content(value);
+                let message = choice.entry("message").or_insert_with(|| json!({}));
+                *exact &= value.get("audio").is_none_or(Value::is_null);
+                merge(message, value, exact);
+            }
+            "text" => {
+                content |= value.as_str().is_some_and(|text| !text.is_empty());
+                merge(choice.entry("text").or_insert(Value::Null), value, exact);
+            }
+            "logprobs" => merge(choice.entry("logprobs").or_insert(Value::Null), value, exact),
+            _ => keep(choice, name, value),
+        }
+    }
+    content
+}
+
+fn has_content(delta: &Value) -> bool {
+    delta.as_object().is_some_and(|delta| {
+        delta.iter().any(|(name, value)| match value {
+            Value::String(text) => name != "role" && !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(members) => !members.is_empty(),
+            _ => false,
+        })
+    })
+}
+
+/// Adds a delta to what came before: texts and lists grow, objects merge, list items that bear an index merge with the
+/// item of that index. This is how the providers' own libraries read deltas.
+fn merge(into: &mut Value, delta: &Value, exact: &mut bool) {
+    match (&mut *into, delta) {
+        (_, Value::Null) => {}
+        (Value::Null, Value::Array(_)) => {
+            *into = json!([]);
+            merge(into, delta, exact);
+        }
+        (Value::Null, _) => *into = delta.clone(),
+        (Value::String(text), Value::String(more)) => text.push_str(more),
+        (Value::Array(items), Value::Array(more)) => more.iter().for_each(|item| add_item(items, item, exact)),
+        (Value::Object(members), Value::Object(more)) => {
+            for (name, value) in more {
+                match members.get_mut(name) {
+                    None => {
+                        members.insert(name.clone(), if value.is_array() { Value::Null } else { value.clone() });
+                        if let (Value::Array(_), Some(place)) = (value, members.get_mut(name)) {
+                            merge(place, value, exact);
+                        }
+                    }
+                    Some(Value::String(text)) if matches!(name.as_str(), "role" | "type" | "id") => {
+                        let new = value.as_str().unwrap_or_default();
+                        if text.is_empty() {
+                            *text = new.to_owned();
+                        } else if !new.is_empty() && new != text {
+                            *exact = false;
+                        }
+                    }
+                    // Hosts either send a name once or repeat it whole.
+                    Some(Value::String(text)) if name == "name" && value.as_str() == Some(text) => {}
+                    Some(place) => merge(place, value, exact),
+                }
+            }
+        }
+        _ => {
+            *exact &= *into == *delta;
+            *into = delta.clone();
+        }
+    }
+}
+
+fn add_item(items: &mut Vec<Value>, item: &Value, exact: &mut bool) {
+    // Only calls and choices bear an index, a few at most; searching a hostile list would take quadratic time.
+    const SEARCHED: usize = 512;
+    let Some(index) = item.get("index").and_then(Value::as_u64) else { return items.push(item.clone()) };
+    match items.iter_mut().take(SEARCHED).find(|known| known["index"] == index) {
+        Some(known) => merge(known, item, exact),
+        None => {
+            *exact &= items.len() < SEARCHED;
+            items.push(item.clone());
+        }
+    }
+}
+
+/// Gives a choice the members a whole answer's choice has, in its order.
+fn finish_choice(mut choice: Map<String, Value>, object: &str) -> Value {
+    let mut whole = Map::from_iter([("index".to_owned(), choice["index"].clone())]);
+    if object == "chat.completion" {
+        let mut message = choice.shift_remove("message").unwrap_or_else(|| json!({}));
+        if let Some(members) = message.as_object_mut() {
+            members.entry("role").or_insert_with(|| json!("assistant"));
+            members.entry("content").or_insert(Value::Null);
+            for call in members.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(call) = call.as_object_mut() {
+                    call.shift_remove("index");
+                }
+            }
+        }
+        whole.insert("message".to_owned(), message);
+    }
+    choice.entry("finish_reason").or_insert(Value::Null);
+    whole.append(&mut choice);
+    Value::Object(whole)
+}
+
+/// A stream that says what `message` says, as a chat completion; `None` when a stream cannot say it.
+pub(crate) fn spread_chat(message: &Value, shape: Shape, with_usage_chunk: bool) -> Option<Vec<Out>> {
+    let top = message.as_object()?;
+    let choices = message.get("choices")?.as_array()?;
+    let chunks = Chunks::new(top, "chat.completion.chunk", with_usage_chunk);
+    let mut events = Vec::new();
+    for choice in choices {
+        let index = choice.get("index").cloned().unwrap_or_else(|| json!(0));
+        spread_choice(&chunks, &mut events, choice.as_object()?, &index)?;
+    }
+    finish_stream(&chunks, events, message, shape, with_usage_chunk)
+}
+
+/// A stream that says what `message` says, as a text completion.
+pub(crate) fn spread_completion(message: &Value, shape: Shape, with_usage_chunk: bool) -> Option<Vec<Out>> {
+    let top = message.as_object()?;
+    let chunks = Chunks::new(top, "text_completion", with_usage_chunk);
+    let mut events = Vec::new();
+    for choice in message.get("choices")?.as_array()? {
+        let members = choice.as_object()?;
+        let whole = members.get("text")?.as_str()?;
+        let logprobs = members.get("logprobs").filter(|logprobs| !logprobs.is_null());
+        let texts = if logprobs.is_some() { vec![whole] } else { pieces(whole) };
+        let index = members.get("index").cloned().unwrap_or_else(|| json!(0));
+        for (number, text) in texts.iter().enumerate() {
+            let logprobs = if number == 0 { logprobs } else { None };
+            events.push(chunks.chunk(json!([{ "text": text, "index": index, "logprobs": logprobs, "finish_reason": null }])));
+        }
+        let mut last = without(members, &["text", "index", "logprobs"]);
+        last.insert("text".to_owned(), json!(""));
+        last.insert("index".to_owned(), index);
+        last.insert("logprobs".to_owned(), Value::Null);
+        events.push(chunks.chunk(json!([last])));
+    }
+    finish_stream(&chunks, events, message, shape, with_usage_chunk)
+}
+
+/// What every chunk of a stream repeats, and what only its first one has.
+struct Chunks {
+    head: Map<String, Value>,
+    once: Map<String, Value>,
+}
+
+impl Chunks {
+    fn new(top: &Map<String, Value>, object: &str, with_usage_chunk: bool) -> Self {
+        let mut chunks = Self { head: Map::new(), once: Map::new() };
+        for (name, value) in without(top, &["choices", "usage"]) {
+            // Ids, names and times are repeated; anything large would multiply with the number of chunks.
+            let large = value.is_array() || value.is_object() || value.as_str().is_some_and(|text| text.len() > 256);
+            let members = if large { &mut chunks.once } else { &mut chunks.head };
+            members.insert(name, value);
+        }
+        chunks.head.insert("object".to_owned(), json!(object));
+        if with_usage_chunk {
+            chunks.head.insert("usage".to_owned(), Value::Null);
+        }
+        chunks
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        let mut chunk = self.head.clone();
+        chunk.insert("choices".to_owned(), choices);
+        Value::Object(chunk)
+    }
+
+    fn delta(&self, index: &Value, delta: Value) -> Value {
+        self.chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": null }]))
+    }
+}
+
+fn spread_choice(chunks: &Chunks, events: &mut Vec<Value>, choice: &Map<String, Value>, index: &Value) -> Option<()> {
+    let message = choice.get("message")?.as_object()?;
+    if message.get("audio").is_some_and(|audio| !audio.is_null()) {
+        return None;
+    }
+    let logprobs = choice.get("logprobs").filter(|logprobs| !logprobs.is_null());
+    // The texts that arrive in pieces; reasoning comes before what it led to.
+    let texts = ["reasoning_content", "reasoning", "refusal", "content"];
+    let mut first = without(message, &["tool_calls", "function_call"]);
+    for name in texts {
+        if let Some(value @ Value::String(_)) = first.get_mut(name) {
+            *value = json!("");
+        }
+    }
+    events.push(chunks.delta(index, Value::Object(first)));
+    for name in texts {
+        let Some(whole) = message.get(name).and_then(Value::as_str) else { continue };
+        // Log probabilities are a list a token; which piece a token falls in is not known.
+        let parts = if logprobs.is_some() { vec![whole] } else { pieces(whole) };
+        for part in parts {
+            events.push(chunks.delta(index, json!({ name: part })));
+        }
+    }
+    if let Some(call) = message.get("function_call").filter(|call| !call.is_null()) {
+        events.push(chunks.delta(index, json!({ "function_call": call })));
+    }
+    for (number, call) in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        spread_call(chunks, events, call.as_object()?, index, number);
+    }
+    if let Some(empty @ Value::Array(calls)) = message.get("tool_calls")
+        && calls.is_empty()
+    {
+        events.push(chunks.delta(index, json!({ "tool_calls": empty })));
+    }
+    let mut last = without(choice, &["message", "index", "logprobs"]);
+    last.insert("index".to_owned(), index.clone());
+    last.insert("delta".to_owned(), json!({}));
+    if choice.contains_key("logprobs") {
+        last.insert("logprobs".to_owned(), logprobs.cloned().unwrap_or(Value::Null));
+    }
+    events.push(chunks.chunk(json!([last])));
+    Some(())
+}
+
+fn spread_call(chunks: &Chunks, events: &mut Vec<Value>, call: &Map<String, Value>, index: &Value, number: usize) {
+    let mut head = Map::from_iter([("index".to_owned(), json!(number))]);
+    head.append(&mut call.clone());
+    head.insert("index".to_owned(), json!(number));
+    let arguments = call.get("function").and_then(|function| text(function, "arguments")).map(str::to_owned);
+    if arguments.is_some() {
+        head["function"]["arguments"] = json!("");
+    }
+    events.push(chunks.delta(index, json!({ "tool_calls": [head] })));
+    for part in arguments.as_deref().map(pieces).unwrap_or_default() {
+        events.push(chunks.delta(index, json!({ "tool_calls": [{ "index": number, "function": { "arguments": part } }] })));
+    }
+}
+
+/// Adds the usage, where the host always sends it in the last chunk or the client asked for a chunk of its own.
+fn finish_stream(chunks: &Chunks, mut events: Vec<Value>, message: &Value, shape: Shape, with_usage_chunk: bool) -> Option<Vec<Out>> {
+    let usage = message.get("usage").filter(|usage| !usage.is_null());
+    if let Some(first) = events.first_mut().and_then(Value::as_object_mut) {
+        first.extend(chunks.once.clone());
+    }
+    if let (Shape::Mistral, Some(usage)) = (shape, usage) {
+        if let Some(last) = events.last_mut() {
+            last["usage"] = usage.clone();
+        }
+    } else if let (true, Some(usage)) = (with_usage_chunk, usage) {
+        let mut chunk = chunks.chunk(json!([]));
+        chunk["usage"] = usage.clone();
+        events.push(chunk);
+    }
+    Some(events.into_iter().map(Out::plain).chain([Out::done()]).collect())
+}
