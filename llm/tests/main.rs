@@ -4,4 +4,5 @@
 mod eventstream;
 mod json;
 mod key;
+mod price;
 mod sse;
