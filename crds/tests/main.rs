@@ -1,0 +1,7 @@
+//! The resource as its users meet it: manifests in, mistakes and YAML out.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod full;
+mod schema;
+mod yaml;
