@@ -29,6 +29,16 @@ impl CallId {
         let milliseconds = u64::try_from(at.as_millisecond()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid())
     }
+
+    /// The id's 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// The id that these bytes are.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
 }
 
 impl fmt::Display for CallId {
@@ -288,6 +298,27 @@ mod microseconds {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         Timestamp::deserialize(deserializer)
     }
+}
+
+macro_rules! names {
+    ($($kind:ident { $($variant:ident => $name:literal),+ $(,)? })+) => {$(
+        impl $kind {
+            /// The name in records, metrics and queries.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    )+};
+}
+
+names! {
+    Operation { Chat => "chat", Responses => "responses", Completion => "completion", Embeddings => "embeddings", CountTokens => "count_tokens", Other => "other" }
+    Outcome {
+        Complete => "complete", ClientGone => "client_gone", UpstreamCut => "upstream_cut", UpstreamRefused => "upstream_refused",
+        UpstreamTls => "upstream_tls", Timeout => "timeout", HttpError => "http_error", ProviderError => "provider_error",
+        Unreadable => "unreadable", ReplayMiss => "replay_miss", Refused => "refused",
+    }
+    CacheLayer { Memory => "memory", Disk => "disk", Hub => "hub", Flight => "flight" }
 }
 
 #[cfg(test)]

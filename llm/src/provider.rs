@@ -47,6 +47,10 @@ pub struct Provider {
     pub shape: Shape,
     /// The path of the base URL it was added with, without a trailing slash; empty for built-in hosts.
     pub base_path: String,
+    /// Whether that base URL is `http` and not `https`.
+    pub plain: bool,
+    /// The port of that base URL, where it names one.
+    pub port: Option<u16>,
 }
 
 /// Why a base URL cannot name a provider's host.
@@ -102,7 +106,7 @@ impl Hosts {
     pub fn builtin() -> Self {
         let mut hosts = Self { exact: HashMap::new(), patterns: Vec::new() };
         for &(host, name, shape) in hosts::TABLE {
-            let provider = Provider { name: name.to_owned(), shape, base_path: String::new() };
+            let provider = Provider { name: name.to_owned(), shape, base_path: String::new(), plain: false, port: None };
             if host.contains('*') {
                 hosts.patterns.push((host, provider));
             } else {
@@ -117,8 +121,8 @@ impl Hosts {
     /// # Errors
     /// When `base_url` has no scheme or no host, or `name` is blank.
     pub fn add(&mut self, name: &str, base_url: &str, shape: Shape) -> Result<(), HostError> {
-        let (host, base_path) = split_base_url(name, base_url)?;
-        let provider = Provider { name: name.trim().to_owned(), shape, base_path };
+        let BaseUrl { plain, host, port, path } = BaseUrl::of(name, base_url)?;
+        let provider = Provider { name: name.trim().to_owned(), shape, base_path: path, plain, port };
         self.exact.insert(host, provider);
         Ok(())
     }
@@ -168,32 +172,44 @@ fn matches_pattern(pattern: &str, host: &str) -> bool {
     labels.next().is_none()
 }
 
-fn split_base_url(name: &str, base_url: &str) -> Result<(String, String), HostError> {
-    let (name_owned, url) = (name.trim().to_owned(), base_url.to_owned());
-    if name_owned.is_empty() {
-        return Err(HostError::NoName { url });
+/// A provider's base URL, apart.
+struct BaseUrl {
+    plain: bool,
+    host: String,
+    port: Option<u16>,
+    path: String,
+}
+
+impl BaseUrl {
+    fn of(name: &str, base_url: &str) -> Result<Self, HostError> {
+        let (name_owned, url) = (name.trim().to_owned(), base_url.to_owned());
+        if name_owned.is_empty() {
+            return Err(HostError::NoName { url });
+        }
+        let trimmed = base_url.trim();
+        let scheme_end = trimmed.find("://").filter(|&end| {
+            let scheme = &trimmed[..end];
+            scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+        });
+        let Some(scheme_end) = scheme_end else { return Err(HostError::NoScheme { name: name_owned, url }) };
+        let rest = &trimmed[scheme_end + 3..];
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(authority_end);
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let host = without_port(authority);
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(HostError::NoHost { name: name_owned, url });
+        }
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        if host.len() > MAX_HOST_BYTES || !host.bytes().all(known) || (host.contains(':') && !host.starts_with('[')) {
+            return Err(HostError::BadHost { name: name_owned, url, host });
+        }
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        let plain = trimmed[..scheme_end].eq_ignore_ascii_case("http");
+        let port = authority[without_port(authority).len()..].strip_prefix(':').and_then(|port| port.parse().ok());
+        Ok(Self { plain, host, port, path: path.trim_end_matches('/').to_owned() })
     }
-    let trimmed = base_url.trim();
-    let scheme_end = trimmed.find("://").filter(|&end| {
-        let scheme = &trimmed[..end];
-        scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-    });
-    let Some(scheme_end) = scheme_end else { return Err(HostError::NoScheme { name: name_owned, url }) };
-    let rest = &trimmed[scheme_end + 3..];
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = without_port(authority);
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    if host.is_empty() {
-        return Err(HostError::NoHost { name: name_owned, url });
-    }
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    if host.len() > MAX_HOST_BYTES || !host.bytes().all(known) || (host.contains(':') && !host.starts_with('[')) {
-        return Err(HostError::BadHost { name: name_owned, url, host });
-    }
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    Ok((host, path.trim_end_matches('/').to_owned()))
 }
 
 /// `host` of `host:port`; an IPv6 address keeps its brackets.
@@ -242,7 +258,7 @@ mod tests {
         let mut hosts = Hosts::builtin();
         hosts.add("vllm", "http://Models.Internal:8000/v1/", Shape::OpenAi).unwrap();
         let found = hosts.find("models.internal").unwrap();
-        assert_eq!((found.name.as_str(), found.base_path.as_str()), ("vllm", "/v1"));
+        assert_eq!((found.name.as_str(), found.base_path.as_str(), found.plain, found.port), ("vllm", "/v1", true, Some(8000)));
         hosts.add("six", "http://[::1]:11434", Shape::OpenAi).unwrap();
         assert_eq!(hosts.find("[::1]:80").unwrap().name, "six");
         hosts.add("other", "https://api.openai.com", Shape::OpenAi).unwrap();

@@ -1,1 +1,321 @@
-//! The proxy.
+//! The proxy: it intercepts, records and caches the LLM calls of agents that know nothing of it.
+//!
+//! [`Sidecar::start`] puts it together; `exchange.rs` is a call's way through it.
+
+#![forbid(unsafe_code)]
+
+mod admin;
+pub mod args;
+mod batch;
+mod body;
+mod cache;
+pub mod config;
+mod decode;
+mod drain;
+mod error;
+mod exchange;
+mod front;
+mod hit;
+mod intercept;
+pub mod journal;
+mod metrics;
+mod miss;
+mod pass;
+mod record;
+mod session;
+mod sqlite;
+mod target;
+mod tee;
+mod tls;
+pub mod upstream;
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agentrun_llm::provider::Hosts;
+use rustls::crypto::aws_lc_rs;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+use crate::{
+    args::Args,
+    cache::Cache,
+    drain::Drain,
+    journal::Journal,
+    metrics::Metrics,
+    session::Live,
+    tls::{
+        ca::{Authority, CaError},
+        client,
+        trust::{Trust, TrustError},
+    },
+    upstream::Network,
+};
+pub use crate::{
+    body::{BodyError, OriginBody, RequestBody},
+    cache::disk::{CacheError, CacheStats, clear as clear_cache, stats as cache_stats},
+    config::{CacheConfig, CacheMode, CaptureMode, Config, Limits, UpstreamRule},
+    journal::JournalError,
+    session::{Attribution, Session, Totals},
+    sqlite::SqliteError,
+    upstream::{Answering, Origin, UpstreamError},
+};
+
+/// Why the proxy cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No certificate authority.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// A file of roots is unusable.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// rustls refuses its configuration.
+    #[error("set up TLS towards upstream")]
+    Tls(#[from] rustls::Error),
+    /// The cache's file is unusable.
+    #[error("open the cache")]
+    Cache(#[from] CacheError),
+    /// The journal's file is unusable.
+    #[error("open the journal")]
+    Journal(#[from] JournalError),
+}
+
+/// Why a port cannot be opened.
+#[derive(Debug, Error)]
+#[error("listen on {address}")]
+pub struct ListenError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// What all sessions of a proxy share.
+pub(crate) struct Proxy {
+    hosts: Hosts,
+    limits: Limits,
+    open_to_connect: bool,
+    open_to_base_url: bool,
+    authority: Authority,
+    cache: Cache,
+    journal: Option<Journal>,
+    network: Arc<Network>,
+    origin: Arc<dyn Origin>,
+    metrics: Metrics,
+    drain: Drain,
+    connections: Arc<Semaphore>,
+    /// Hosts whose unreadable usage has been warned of.
+    warned: Mutex<HashSet<String>>,
+    random: [u8; 10],
+    counted: AtomicU64,
+}
+
+impl Proxy {
+    /// The part of an id that is not its time: random for each process, counted within it.
+    fn unique(&self) -> [u8; 10] {
+        let mut unique = self.random;
+        let count = self.counted.fetch_add(1, Ordering::Relaxed);
+        let (_, low) = unique.split_last_chunk_mut::<8>().expect("8 of 10 bytes");
+        *low = u64::from_be_bytes(*low).wrapping_add(count).to_be_bytes();
+        unique
+    }
+
+    /// Slows calls down while records wait for a disk that cannot follow.
+    async fn room_for_records(&self) {
+        if let Some(journal) = &self.journal {
+            journal.room().await;
+        }
+    }
+}
+
+/// A running proxy. Nothing is open until a session is.
+pub struct Sidecar {
+    proxy: Arc<Proxy>,
+    bundle: String,
+}
+
+impl Sidecar {
+    /// Puts the proxy together: certificates, cache, journal, upstream.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let Config { hosts, upstreams, upstream_ca, upstream_proxy, cache, journal, capture, limits, origin } = config;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let authority = Authority::new(provider.clone())?;
+        let trust = Trust::load(&upstream_ca)?;
+        let bundle = trust.bundle(authority.pem());
+        let tls = client::config(provider, trust.store())?;
+        let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, &limits));
+        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes)).transpose()?;
+        let proxy = Proxy {
+            hosts,
+            open_to_connect: capture.contains(&CaptureMode::Connect),
+            open_to_base_url: capture.contains(&CaptureMode::BaseUrl),
+            authority,
+            cache: Cache::open(&cache)?,
+            journal,
+            origin: origin.unwrap_or_else(|| network.clone()),
+            network,
+            metrics: Metrics::new(),
+            drain: Drain::default(),
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            warned: Mutex::default(),
+            random: random(),
+            counted: AtomicU64::new(0),
+            limits,
+        };
+        Ok(Self { proxy: Arc::new(proxy), bundle })
+    }
+
+    /// The certificate that agents must trust, PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.proxy.authority.pem()
+    }
+
+    /// The public roots and ours, PEM: for clients whose setting replaces their roots.
+    pub fn bundle_pem(&self) -> &str {
+        &self.bundle
+    }
+
+    /// Writes `ca.pem` and `bundle.pem` into `folder`, readable by all: they are what agents must trust, and no secret.
+    pub fn write_certificates(&self, folder: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("ca.pem"), self.ca_pem())?;
+        std::fs::write(folder.join("bundle.pem"), self.bundle_pem())
+    }
+
+    /// Opens a session on a loopback port of its own, which takes calls when this returns.
+    pub async fn open(&self, session: Session) -> Result<OpenSession, ListenError> {
+        self.open_at(session, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Opens a session at `address`.
+    pub async fn open_at(&self, session: Session, address: SocketAddr) -> Result<OpenSession, ListenError> {
+        let (listener, address) = listen(address).await?;
+        let live = Live::new(session, self.proxy.drain.child());
+        let accepting = tokio::spawn(front::accept(self.proxy.clone(), live.clone(), listener));
+        Ok(OpenSession { proxy: self.proxy.clone(), live, address, accepting })
+    }
+
+    /// Opens the admin port: `/healthz`, `/readyz`, `/metrics`. Returns its address.
+    pub async fn open_admin(&self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
+        let (listener, address) = listen(address).await?;
+        tokio::spawn(admin::serve(self.proxy.clone(), listener));
+        Ok(address)
+    }
+
+    /// Waits until every answer and record so far is on disk.
+    pub async fn flush(&self) {
+        self.proxy.cache.flush().await;
+        if let Some(journal) = &self.proxy.journal {
+            journal.flush().await;
+        }
+    }
+
+    /// Stops: new calls get 503, running ones have `grace` to end, then everything is written. Returns whether all ended.
+    pub async fn stop(self, grace: Duration) -> bool {
+        let ended = self.proxy.drain.close(grace).await;
+        self.flush().await;
+        ended
+    }
+}
+
+/// A session whose port is open.
+pub struct OpenSession {
+    proxy: Arc<Proxy>,
+    live: Arc<Live>,
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl OpenSession {
+    /// Where the session listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its calls add up to so far.
+    pub fn totals(&self) -> Totals {
+        self.live.totals()
+    }
+
+    /// Closes the port, lets running calls end within `grace`, and writes their records.
+    pub async fn close(self, grace: Duration) -> Totals {
+        self.live.drain.close(grace).await;
+        self.accepting.abort();
+        if let Some(journal) = &self.proxy.journal {
+            journal.flush().await;
+        }
+        self.proxy.cache.flush().await;
+        self.live.totals()
+    }
+}
+
+/// Runs a proxy with one session until SIGTERM or SIGINT, as the binary does.
+pub async fn run(args: &Args) -> Result<(), BodyError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let sidecar = Sidecar::start(args.config()?)?;
+    if let Some(folder) = &args.ca_dir {
+        sidecar.write_certificates(folder)?;
+    }
+    let session = sidecar.open_at(args.session(), args.listen).await?;
+    if let Some(address) = args.admin {
+        sidecar.open_admin(address).await?;
+    }
+    tracing::info!(address = %session.address(), "taking calls");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(grace_seconds = args.grace, "stopping: running calls may end, new ones are refused");
+    if !sidecar.stop(Duration::from_secs(args.grace)).await {
+        tracing::warn!("some calls did not end within the grace");
+    }
+    Ok(())
+}
+
+/// An error with its causes, innermost last.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let source_text = source.to_string();
+        if !text.ends_with(&source_text) {
+            text = format!("{text}: {source_text}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// What stands in place of `https://HOST` for clients that take a base URL.
+pub fn base_url(address: SocketAddr, host: &str) -> String {
+    format!("http://{address}/{host}")
+}
+
+fn random() -> [u8; 10] {
+    let mut random = [0; 10];
+    // A UUID of version 7 begins with its time; its randomness is behind.
+    random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
+    random
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}

@@ -1,2 +1,20 @@
-//! The `agentrun-sidecar` binary.
-fn main() {}
+//! The `agentrun-sidecar` binary: flags, one session, signals.
+
+use agentrun_sidecar::args::Args;
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Runtime::new();
+    let ran = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(agentrun_sidecar::run(&Args::parse())));
+    match ran {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", agentrun_sidecar::chain(error.as_ref()));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The admin port: health, readiness, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use crate::Proxy;
+
+/// What OpenMetrics calls itself.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves the admin port until the proxy has stopped.
+pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener) {
+    let routes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(metrics));
+    let served = axum::serve(listener, routes.with_state(proxy)).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin port ended");
+    }
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Not ready while it stops, and while records cannot be written.
+async fn readyz(State(proxy): State<Arc<Proxy>>) -> Response {
+    if proxy.drain.is_closing() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match proxy.journal.as_ref().and_then(|journal| journal.failure()) {
+        Some(failure) => (StatusCode::SERVICE_UNAVAILABLE, format!("records cannot be written: {failure}\n")).into_response(),
+        None => "ok\n".into_response(),
+    }
+}
+
+async fn metrics(State(proxy): State<Arc<Proxy>>) -> Response {
+    ([(header::CONTENT_TYPE, OPENMETRICS)], proxy.metrics.text(proxy.cache.size())).into_response()
+}

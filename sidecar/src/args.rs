@@ -1,0 +1,149 @@
+//! The binary's flags, and the [`Config`] they make.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use agentrun_llm::provider::{Hosts, Shape};
+use clap::Parser;
+use thiserror::Error;
+
+use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule};
+
+/// Intercepts, records and caches the LLM calls of agents that use it as their proxy.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "agentrun-sidecar", version)]
+pub struct Args {
+    /// Where agents connect
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "AGENTRUN_LISTEN")]
+    pub listen: SocketAddr,
+    /// Serve /healthz, /readyz and /metrics here
+    #[arg(long, value_name = "IP:PORT", env = "AGENTRUN_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// Write ca.pem (our certificate) and bundle.pem (the public roots and ours) into this folder
+    #[arg(long, value_name = "DIR", env = "AGENTRUN_CA_DIR")]
+    pub ca_dir: Option<PathBuf>,
+    /// Entrances that are open: connect, base-url
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "connect,base-url")]
+    pub capture: Vec<CaptureMode>,
+    /// An LLM host beyond the built-in table; SHAPE is openai (the default), anthropic, gemini, cohere, bedrock or mistral
+    #[arg(long = "provider", value_name = "NAME=URL[,SHAPE]")]
+    pub providers: Vec<String>,
+    /// Where a host is really answered; with an IP address, SNI and Host stay the host's
+    #[arg(long = "upstream", value_name = "HOST=URL")]
+    pub upstreams: Vec<UpstreamRule>,
+    /// PEM files with roots to trust upstream beside the system's
+    #[arg(long, value_name = "FILE")]
+    pub upstream_ca: Vec<PathBuf>,
+    /// Keep answers in DIR/cache.db
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// ReadWrite, ReadOnly, Refresh, ReplayOnly or Off
+    #[arg(long, value_name = "MODE", default_value = "ReadWrite")]
+    pub cache_mode: CacheMode,
+    /// Who shares stored answers: sidecars with equal scopes do
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub cache_scope: String,
+    /// MiB of answers kept in memory
+    #[arg(long, value_name = "MIB", default_value_t = 32)]
+    pub cache_memory: u64,
+    /// MiB of answers kept on disk
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    pub cache_disk: u64,
+    /// Write records into this SQLite file
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
+    /// The run that calls belong to
+    #[arg(long, env = "AGENTRUN_RUN")]
+    pub run: Option<String>,
+    /// The datapoint that calls belong to
+    #[arg(long, env = "AGENTRUN_DATA_ID")]
+    pub data_id: Option<String>,
+    /// The combo that calls belong to
+    #[arg(long, env = "AGENTRUN_COMBO_ID")]
+    pub combo_id: Option<String>,
+    /// The agent that calls belong to
+    #[arg(long, env = "AGENTRUN_AGENT_ID")]
+    pub agent_id: Option<String>,
+    /// The how-manieth repeat this is, from 0
+    #[arg(long, default_value_t = 0, env = "AGENTRUN_SAMPLE")]
+    pub sample: u32,
+    /// How long running calls may take to end after SIGTERM, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    pub grace: u64,
+    /// How long an upstream may take to begin its answer, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub first_byte_timeout: u64,
+    /// How long an answer may fall silent, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub idle_timeout: u64,
+}
+
+/// Why flags make no configuration.
+#[derive(Debug, Error)]
+pub enum ArgsError {
+    /// A provider is not written as it should be.
+    #[error("--provider {0}: write NAME=URL or NAME=URL,SHAPE")]
+    Provider(String),
+    /// There is no such shape.
+    #[error("--provider: there is no shape `{0}`; use openai, anthropic, gemini, cohere, bedrock or mistral")]
+    Shape(String),
+    /// A provider's URL names no host.
+    #[error("--provider")]
+    Host(#[from] agentrun_llm::provider::HostError),
+}
+
+impl Args {
+    /// What the proxy is told.
+    pub fn config(&self) -> Result<Config, ArgsError> {
+        let mut hosts = Hosts::builtin();
+        for text in &self.providers {
+            let (name, rest) = text.split_once('=').ok_or_else(|| ArgsError::Provider(text.clone()))?;
+            let (url, shape) = rest.rsplit_once(',').map_or((rest, Ok(Shape::OpenAi)), |(url, name)| (url, shape(name)));
+            hosts.add(name, url, shape?)?;
+        }
+        Ok(Config {
+            hosts,
+            upstreams: self.upstreams.clone(),
+            upstream_ca: self.upstream_ca.clone(),
+            cache: CacheConfig {
+                path: self.cache_dir.as_ref().map(|folder| folder.join("cache.db")),
+                memory_bytes: self.cache_memory << 20,
+                disk_bytes: self.cache_disk << 20,
+            },
+            journal: self.records.clone(),
+            capture: self.capture.clone(),
+            limits: Limits {
+                first_byte_timeout: Duration::from_secs(self.first_byte_timeout),
+                idle_timeout: Duration::from_secs(self.idle_timeout),
+                ..Limits::default()
+            },
+            ..Config::default()
+        })
+    }
+
+    /// Whose calls they are.
+    pub fn session(&self) -> Session {
+        Session {
+            run: self.run.clone(),
+            data_id: self.data_id.clone(),
+            combo_id: self.combo_id.clone(),
+            agent_id: self.agent_id.clone(),
+            sample: self.sample,
+            attempt: 0,
+            scope: self.cache_scope.clone(),
+            replaces: Vec::new(),
+            cache: self.cache_mode,
+        }
+    }
+}
+
+fn shape(name: &str) -> Result<Shape, ArgsError> {
+    match name {
+        "openai" => Ok(Shape::OpenAi),
+        "anthropic" => Ok(Shape::Anthropic),
+        "gemini" => Ok(Shape::Gemini),
+        "cohere" => Ok(Shape::Cohere),
+        "bedrock" => Ok(Shape::Bedrock),
+        "mistral" => Ok(Shape::Mistral),
+        other => Err(ArgsError::Shape(other.to_owned())),
+    }
+}

@@ -1,0 +1,237 @@
+//! Answers in SQLite, shared by every process that opens the same file.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use agentrun_llm::provider::Framing;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use thiserror::Error;
+
+use super::{
+    Key,
+    entry::{Entry, Facts},
+};
+use crate::{
+    batch::{Batcher, Sink},
+    sqlite::{self, SqliteError},
+};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS answers (
+    key BLOB PRIMARY KEY, stored_at INTEGER NOT NULL, status INTEGER NOT NULL, framing TEXT NOT NULL, headers TEXT NOT NULL,
+    facts TEXT NOT NULL, message_id BLOB NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS answers_by_age ON answers (stored_at);";
+
+/// Answers waiting for the disk before new calls would wait; beyond it the newest are kept in memory only.
+const QUEUE_BYTES: usize = 64 << 20;
+/// What is freed when the limit is passed, so that not every batch has to.
+const FREED_SHARE: u64 = 10;
+
+/// What can go wrong with the cache's file.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// It cannot be used.
+    #[error("use the cache")]
+    Open(#[from] SqliteError),
+    /// Its writer cannot be started.
+    #[error("start the cache's writer")]
+    Writer(#[source] std::io::Error),
+    /// It could not be read or cleared.
+    #[error("change the cache {path}: {source}")]
+    Change {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+/// The cache's file.
+pub(crate) struct Disk {
+    /// Looked up on the caller's thread: a point lookup of a warm page costs less than a hop to another thread.
+    reader: Mutex<Connection>,
+    writer: Batcher<(Key, Arc<Entry>)>,
+}
+
+impl Disk {
+    pub(crate) fn open(path: &Path, limit: u64) -> Result<Self, CacheError> {
+        let mut writing = Writer { connection: sqlite::open(path, SCHEMA)?, limit, bytes: 0 };
+        let failed = |source| CacheError::Change { path: path.to_owned(), source };
+        writing.bytes = writing.stored_bytes().map_err(failed)?;
+        let reader = Mutex::new(sqlite::open_to_read(path)?);
+        let writer = Batcher::start("cache-writer", QUEUE_BYTES, writing).map_err(CacheError::Writer)?;
+        Ok(Self { reader, writer })
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = reader
+            .prepare_cached("SELECT status, framing, headers, facts, message_id, body FROM answers WHERE key = ?1")
+            .inspect_err(|error| tracing::warn!(%error, "cannot look into the cache's file"))
+            .ok()?;
+        match statement.query_row([&key[..]], entry).optional() {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read a stored answer: taken as a miss");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn put(&self, key: Key, entry: Arc<Entry>) {
+        let bytes = entry.body.len() + 512;
+        self.writer.push((key, entry), bytes);
+    }
+
+    pub(crate) async fn flush(&self) {
+        self.writer.flush().await;
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let text = |index: usize| row.get::<_, String>(index);
+    let json =
+        |index, source: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(source));
+    let pairs: Vec<(String, String)> = serde_json::from_str(&text(2)?).map_err(|error| json(2, error))?;
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.append(name, value);
+        }
+    }
+    Ok(Entry {
+        status: row.get(0)?,
+        framing: framing(&text(1)?).ok_or_else(|| rusqlite::Error::InvalidColumnName("framing".to_owned()))?,
+        headers,
+        facts: serde_json::from_str::<Facts>(&text(3)?).map_err(|error| json(3, error))?,
+        message_id: row.get(4)?,
+        body: Bytes::from(row.get::<_, Vec<u8>>(5)?),
+        number: Entry::number(),
+    })
+}
+
+const FRAMINGS: [(Framing, &str); 5] = [
+    (Framing::Json, "json"),
+    (Framing::Sse, "sse"),
+    (Framing::JsonArray, "json-array"),
+    (Framing::EventStream, "event-stream"),
+    (Framing::Lines, "lines"),
+];
+
+fn framing(name: &str) -> Option<Framing> {
+    FRAMINGS.iter().find(|(_, known)| *known == name).map(|(framing, _)| *framing)
+}
+
+fn framing_name(framing: Framing) -> &'static str {
+    FRAMINGS.iter().find(|(known, _)| *known == framing).map_or("json", |(_, name)| name)
+}
+
+struct Writer {
+    connection: Connection,
+    limit: u64,
+    bytes: u64,
+}
+
+impl Writer {
+    fn stored_bytes(&self) -> rusqlite::Result<u64> {
+        self.connection.query_row("SELECT coalesce(sum(length(body)), 0) FROM answers", [], |row| row.get(0))
+    }
+
+    /// Deletes the oldest tenth. Other processes write too, so what is there is counted anew.
+    fn make_room(&mut self) -> rusqlite::Result<()> {
+        self.bytes = self.stored_bytes()?;
+        if self.bytes <= self.limit {
+            return Ok(());
+        }
+        let count: u64 = self.connection.query_row("SELECT count(*) FROM answers", [], |row| row.get(0))?;
+        self.connection.execute(
+            "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY stored_at LIMIT ?1)",
+            [count.div_ceil(FREED_SHARE)],
+        )?;
+        self.bytes = self.stored_bytes()?;
+        Ok(())
+    }
+
+    fn insert(&mut self, batch: &[(Key, Arc<Entry>)]) -> Result<(), Box<dyn std::error::Error>> {
+        let now = jiff::Timestamp::now().as_microsecond();
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+            for (key, entry) in batch {
+                let headers: Vec<(&str, &str)> =
+                    entry.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+                statement.execute(params![
+                    &key[..],
+                    now,
+                    entry.status,
+                    framing_name(entry.framing),
+                    serde_json::to_string(&headers)?,
+                    serde_json::to_string(&entry.facts)?,
+                    entry.message_id,
+                    &entry.body[..],
+                ])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+impl Sink for Writer {
+    type Item = (Key, Arc<Entry>);
+
+    fn write(&mut self, batch: &[Self::Item]) -> Result<(), String> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.insert(batch).map_err(|error| format!("store answers: {error}"))?;
+        self.bytes += batch.iter().map(|(_, entry)| entry.body.len() as u64).sum::<u64>();
+        while self.bytes > self.limit {
+            let before = self.bytes;
+            self.make_room().map_err(|error| format!("free the cache's disk space: {error}"))?;
+            if self.bytes >= before {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a cache's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Stored answers.
+    pub answers: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+/// Counts what stands in the cache file `path`; nothing when there is none.
+pub fn stats(path: &Path) -> Result<CacheStats, CacheError> {
+    if !path.exists() {
+        return Ok(CacheStats::default());
+    }
+    let connection = sqlite::open_to_read(path)?;
+    connection
+        .query_row("SELECT count(*), coalesce(sum(length(body)), 0) FROM answers", [], |row| {
+            Ok(CacheStats { answers: row.get(0)?, bytes: row.get(1)? })
+        })
+        .map_err(|source| CacheError::Change { path: path.to_owned(), source })
+}
+
+/// Deletes every answer of the cache file `path` and gives its space back. Returns what was there.
+pub fn clear(path: &Path) -> Result<CacheStats, CacheError> {
+    let before = stats(path)?;
+    if path.exists() {
+        let connection = sqlite::open(path, SCHEMA)?;
+        connection
+            .execute_batch("DELETE FROM answers; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+            .map_err(|source| CacheError::Change { path: path.to_owned(), source })?;
+    }
+    Ok(before)
+}

@@ -1,0 +1,208 @@
+//! What the proxy is told before it opens a port. Flags and files become a [`Config`]; nothing below reads the environment.
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use agentrun_llm::provider::Hosts;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::upstream::Origin;
+
+/// Everything [`crate::Sidecar::start`] needs. `Config::default()` is a proxy for this machine with nothing kept on disk.
+#[derive(Clone)]
+pub struct Config {
+    /// The hosts whose calls are read. All others are tunnelled untouched.
+    pub hosts: Hosts,
+    /// Where hosts are really answered; the first rule of a host counts.
+    pub upstreams: Vec<UpstreamRule>,
+    /// PEM files with roots to trust upstream beside the system's.
+    pub upstream_ca: Vec<PathBuf>,
+    /// Proxies that upstream connections go through, from the environment.
+    pub upstream_proxy: bool,
+    /// The answer cache.
+    pub cache: CacheConfig,
+    /// The SQLite file that records are written to; `None` keeps totals only.
+    pub journal: Option<PathBuf>,
+    /// The entrances that are open.
+    pub capture: Vec<CaptureMode>,
+    /// Bounds of every kind.
+    pub limits: Limits,
+    /// Answers instead of the network, for simulations.
+    pub origin: Option<Arc<dyn Origin>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hosts: Hosts::builtin(),
+            upstreams: Vec::new(),
+            upstream_ca: Vec::new(),
+            upstream_proxy: true,
+            cache: CacheConfig::default(),
+            journal: None,
+            capture: vec![CaptureMode::Connect, CaptureMode::BaseUrl],
+            limits: Limits::default(),
+            origin: None,
+        }
+    }
+}
+
+/// How the answer cache is kept.
+#[derive(Clone, Debug)]
+pub struct CacheConfig {
+    /// The SQLite file below memory; `None` keeps answers in memory only.
+    pub path: Option<PathBuf>,
+    /// Bytes of answers in memory; the least recently used go first.
+    pub memory_bytes: u64,
+    /// Bytes of answers on disk; the oldest go first.
+    pub disk_bytes: u64,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { path: None, memory_bytes: 32 << 20, disk_bytes: 4 << 30 }
+    }
+}
+
+/// What a session may do with stored answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheMode {
+    /// Answer from the cache, store what was paid for.
+    #[default]
+    ReadWrite,
+    /// Answer from the cache, store nothing.
+    ReadOnly,
+    /// Ask upstream every time, and store the answer over the old one.
+    Refresh,
+    /// Answer from the cache; a miss is an error and no network is used.
+    ReplayOnly,
+    /// Neither look nor store.
+    Off,
+}
+
+impl CacheMode {
+    /// Whether a stored answer may be given.
+    pub fn reads(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::ReadOnly | Self::ReplayOnly)
+    }
+
+    /// Whether an answer that was paid for is stored.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::ReadWrite | Self::Refresh)
+    }
+}
+
+impl FromStr for CacheMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ReadWrite" => Ok(Self::ReadWrite),
+            "ReadOnly" => Ok(Self::ReadOnly),
+            "Refresh" => Ok(Self::Refresh),
+            "ReplayOnly" => Ok(Self::ReplayOnly),
+            "Off" => Ok(Self::Off),
+            other => Err(format!("`{other}` is no cache mode; use ReadWrite, ReadOnly, Refresh, ReplayOnly or Off")),
+        }
+    }
+}
+
+/// An entrance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// Proxy environment variables: CONNECT and absolute-form requests.
+    Connect,
+    /// `http://ADDRESS/HOST/...` in place of `https://HOST/...`.
+    BaseUrl,
+}
+
+impl FromStr for CaptureMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "connect" => Ok(Self::Connect),
+            "base-url" => Ok(Self::BaseUrl),
+            other => Err(format!("`{other}` is no capture layer of this proxy; use connect or base-url")),
+        }
+    }
+}
+
+/// `HOST=URL`: calls to HOST are answered by URL.
+///
+/// Where URL names an IP address, only the connection goes there: SNI, certificate check and `Host` stay HOST's, as with
+/// `curl --connect-to`. Where it names a host, that host is asked by its own name. A path in URL is put before the call's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamRule {
+    /// The host as agents name it, lower case.
+    pub host: String,
+    /// `http` or `https`, host, port, and perhaps a path.
+    pub url: Url,
+}
+
+impl FromStr for UpstreamRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, url) = text.split_once('=').ok_or_else(|| format!("`{text}` is not HOST=URL"))?;
+        let url = Url::parse(url).map_err(|error| format!("`{url}` is not a URL ({error}); write http:// or https:// before the host"))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(format!("`{url}` cannot answer calls; use an http:// or https:// URL"));
+        }
+        if host.is_empty() || host.contains('/') {
+            return Err(format!("`{host}` is not a host name"));
+        }
+        Ok(Self { host: host.trim_end_matches('.').to_ascii_lowercase(), url })
+    }
+}
+
+impl fmt::Display for UpstreamRule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}={}", self.host, self.url)
+    }
+}
+
+/// Bounds. Passing one is answered with a clear error, never with growth.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request's head, or of an upstream answer's.
+    pub head_bytes: usize,
+    /// Bytes of a request's body; more is refused with 413.
+    pub request_bytes: u64,
+    /// Bytes of a request or an answer that are read and cached; a larger one is passed on and recorded without its body.
+    pub entry_bytes: usize,
+    /// Open client connections; further ones wait in the listen queue.
+    pub connections: usize,
+    /// Concurrent HTTP/2 streams of one client connection.
+    pub streams: u32,
+    /// For a client to send a request's head or a ClientHello.
+    pub head_timeout: Duration,
+    /// For an upstream connection to be made, TLS included.
+    pub connect_timeout: Duration,
+    /// From a request sent to the head of its answer.
+    pub first_byte_timeout: Duration,
+    /// Between two frames of an answer, or of a request's body.
+    pub idle_timeout: Duration,
+    /// How long an answer is read on after its client has gone, to learn its usage.
+    pub drain_timeout: Duration,
+    /// Bytes of records waiting for the disk before new calls wait too.
+    pub journal_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 128 << 10,
+            request_bytes: 256 << 20,
+            entry_bytes: 16 << 20,
+            connections: 8192,
+            streams: 256,
+            head_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(600),
+            idle_timeout: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(60),
+            journal_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A call, one way through the proxy. Read [`exchange`] from top to bottom: that is the path.
+
+use std::{convert::Infallible, sync::Arc};
+
+use agentrun_llm::{
+    call::CacheLayer,
+    key,
+    provider::{Endpoint, Provider},
+};
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use hyper::body::Incoming;
+
+use crate::{
+    body::{AnswerBody, RequestBody},
+    cache::{
+        Key, Layer,
+        flight::{self, Landing, Leader, Role},
+    },
+    error::Refusal,
+    exchange::gather::Gathered,
+    front::Connection,
+    hit, miss, pass,
+    record::{Call, RequestText},
+    target::Target,
+};
+
+mod gather;
+mod reading;
+
+pub(crate) use reading::{Changed, Reading};
+
+/// Answers one request of a connection. Refusals become answers; only the connection itself can fail.
+pub(crate) async fn exchange(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+    let proxy = connection.proxy.clone();
+    let target = match Target::of(&connection, &request) {
+        Ok(target) => target,
+        Err(refusal) => return Ok(pass::refuse(&connection, &request, &refusal)),
+    };
+    let Some(provider) = proxy.hosts.find(&target.host) else { return Ok(pass::forward(&proxy, target, request).await) };
+    let mut call = Call::begin(&connection, provider, request.method(), &target);
+    let answered = answer(&mut call, &connection, provider, target, request).await;
+    Ok(match answered {
+        Ok(response) => response,
+        Err(refusal) => {
+            let response = refusal.response(provider.shape);
+            call.refused(&refusal);
+            response
+        }
+    })
+}
+
+async fn answer(
+    call: &mut Call,
+    connection: &Connection,
+    provider: &Provider,
+    target: Target,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let proxy = &connection.proxy;
+    call.admit()?;
+    proxy.room_for_records().await;
+    if pass::is_upgrade(&request) {
+        return pass::upgrade(call, provider, target, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = match gather::gather(body, &proxy.limits).await? {
+        Gathered::Whole(body) => body,
+        Gathered::Large(first, rest) => {
+            call.read(Arc::new(Reading::unread(Endpoint::of(provider, parts.method.as_str(), target.path.as_str()), target.path.as_str())));
+            return miss::ask(call.take(), None, target, parts, Changed::default(), RequestBody::streamed(first, rest)).await;
+        }
+    };
+    let fingerprint = fingerprint(connection, &target, &parts, &body);
+    call.request_bytes(body.len());
+    if let Some(hit) = seen(call, connection, fingerprint) {
+        return Ok(hit);
+    }
+    let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, &body, &connection.live)?;
+    let reading = Arc::new(reading);
+    call.read(reading.clone());
+    call.text(RequestText { id: fingerprint, text: changed.body.clone().unwrap_or_else(|| body.clone()) });
+    proxy.cache.remember(fingerprint, reading.clone());
+    let leader = match reading.key.filter(|_| connection.live.session.cache != crate::config::CacheMode::Off) {
+        None => None,
+        Some(key) => match cached_or_lead(call, connection, &reading, key).await? {
+            Found::Answer(response) => return Ok(response),
+            Found::Lead(leader) => leader,
+        },
+    };
+    let sent = changed.body.clone().unwrap_or(body);
+    miss::ask(call.take(), leader, target, parts, changed, RequestBody::whole(sent)).await
+}
+
+/// A hit for a request whose bytes have been seen before: nothing of it is read again.
+fn seen(call: &mut Call, connection: &Connection, fingerprint: Key) -> Option<Response<AnswerBody>> {
+    if !connection.live.session.cache.reads() {
+        return None;
+    }
+    let cache = &connection.proxy.cache;
+    let reading = cache.seen(&fingerprint)?;
+    let (entry, layer) = cache.get(&reading.key?)?;
+    let response = hit::response(&entry, &reading)?;
+    call.read(reading);
+    call.text_written(fingerprint);
+    call.take().hit(&entry, layer_of(layer));
+    Some(response)
+}
+
+enum Found {
+    Answer(Response<AnswerBody>),
+    Lead(Option<Leader>),
+}
+
+/// Looks into the cache, joins an equal call in flight, or leads.
+async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Reading, key: Key) -> Result<Found, Refusal> {
+    let cache = &connection.proxy.cache;
+    let mode = connection.live.session.cache;
+    loop {
+        if mode.reads()
+            && let Some((entry, layer)) = cache.get(&key)
+            && let Some(response) = hit::response(&entry, reading)
+        {
+            call.take().hit(&entry, layer_of(layer));
+            return Ok(Found::Answer(response));
+        }
+        if mode == crate::config::CacheMode::ReplayOnly {
+            return Err(Refusal::ReplayMiss);
+        }
+        let waiting = match cache.flights.join(key) {
+            Role::Leader(leader) => return Ok(Found::Lead(Some(leader))),
+            Role::Follower(waiting) => waiting,
+        };
+        match flight::landed(waiting).await {
+            Landing::Answered(entry) => {
+                if let Some(response) = hit::response(&entry, reading) {
+                    call.take().hit(&entry, CacheLayer::Flight);
+                    return Ok(Found::Answer(response));
+                }
+                return Ok(Found::Lead(None));
+            }
+            Landing::Alone => return Ok(Found::Lead(None)),
+            Landing::Lost => {}
+        }
+    }
+}
+
+fn layer_of(layer: Layer) -> CacheLayer {
+    match layer {
+        Layer::Memory => CacheLayer::Memory,
+        Layer::Disk => CacheLayer::Disk,
+    }
+}
+
+/// Names a request's bytes within what its session makes of them.
+fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8]) -> Key {
+    let session = &connection.live.session;
+    let path = format!("{} {}", parts.method, target.path);
+    key::raw_fingerprint(&connection.live.reading_scope, &target.authority(), &path, body, session.sample)
+}
+
+/// The headers of a request that go upstream: those that speak of the client's own connection stay behind.
+pub(crate) fn forwarded_headers(headers: &mut HeaderMap) {
+    strip_connection_headers(headers);
+    headers.remove(header::PROXY_AUTHORIZATION);
+    headers.remove(header::EXPECT);
+}
+
+/// Drops the headers that belong to one connection (RFC 9110, section 7.6.1), and those that `Connection` names.
+pub(crate) fn strip_connection_headers(headers: &mut HeaderMap) {
+    if let Some(named) = headers.remove(header::CONNECTION) {
+        for name in named.to_str().unwrap_or_default().split(',') {
+            if let Ok(name) = header::HeaderName::try_from(name.trim()) {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in ["keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"] {
+        headers.remove(name);
+    }
+}
+
+/// A request for upstream, with the session's attribution in its extensions.
+pub(crate) fn outgoing(
+    call: &Call,
+    target: &Target,
+    mut parts: Parts,
+    path: &str,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, Refusal> {
+    forwarded_headers(&mut parts.headers);
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = target.uri(path).map_err(|error| Refusal::BodyRead(error.to_string()))?;
+    // hyper writes Host from the URL; a name from the client would outlive a redirection.
+    parts.headers.remove(header::HOST);
+    *request.headers_mut() = parts.headers;
+    request.extensions_mut().insert(call.attribution());
+    Ok(request)
+}
+
+/// Marks how an answer came to be, for those who look at headers.
+pub(crate) fn mark(headers: &mut HeaderMap, how: &'static str) {
+    headers.insert("x-agentrun-cache", HeaderValue::from_static(how));
+}

@@ -1,0 +1,59 @@
+//! Reading a request's body: whole up to a limit, as it comes beyond.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::{config::Limits, error::Refusal};
+
+/// A request's body.
+pub(crate) enum Gathered {
+    /// All of it.
+    Whole(Bytes),
+    /// It is larger than what is read: its beginning, and the rest still to come.
+    Large(Bytes, Incoming),
+}
+
+/// Gathers `body`. More than `limits.request_bytes` announced is refused before it is read.
+pub(crate) async fn gather(mut body: Incoming, limits: &Limits) -> Result<Gathered, Refusal> {
+    let announced = body.size_hint();
+    if announced.lower() > limits.request_bytes {
+        return Err(Refusal::BodyTooLarge { limit: limits.request_bytes });
+    }
+    if announced.exact() == Some(0) {
+        return Ok(Gathered::Whole(Bytes::new()));
+    }
+    let Some(first) = frame(&mut body, limits.idle_timeout).await? else { return Ok(Gathered::Whole(Bytes::new())) };
+    if body.is_end_stream() {
+        return Ok(Gathered::Whole(first));
+    }
+    let mut bytes = BytesMut::with_capacity(usize::try_from(announced.lower()).unwrap_or(0).clamp(first.len(), limits.entry_bytes));
+    bytes.extend_from_slice(&first);
+    drop(first);
+    while let Some(more) = frame(&mut body, limits.idle_timeout).await? {
+        bytes.extend_from_slice(&more);
+        if bytes.len() > limits.entry_bytes {
+            return Ok(Gathered::Large(bytes.freeze(), body));
+        }
+    }
+    Ok(Gathered::Whole(bytes.freeze()))
+}
+
+async fn frame(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| Refusal::BodyTimeout(idle.as_secs()))?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(Refusal::BodyRead(crate::upstream::last_cause(&error))),
+            // Trailers of a request say nothing to an LLM.
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a request says: read, routed, keyed.
+
+use agentrun_llm::{
+    call::Operation,
+    json::Json,
+    key,
+    provider::{Endpoint, Framing, Provider},
+    request,
+};
+use bytes::Bytes;
+
+use crate::{cache::Key, error::Refusal, session::Live, target::Target};
+
+/// What is known of a request once its body has been read. Equal requests of a session share one.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) endpoint: Endpoint,
+    /// What the client asked for.
+    pub(crate) requested_model: Option<String>,
+    /// What is sent.
+    pub(crate) model: Option<String>,
+    pub(crate) stream: bool,
+    /// The framing that the client expects.
+    pub(crate) wanted: Framing,
+    /// Whether the client expects a usage chunk at a stream's end.
+    pub(crate) usage_chunk: bool,
+    /// Whether it was asked for in the client's place, so that it must be hidden.
+    pub(crate) hide_usage: bool,
+    /// Equal calls have equal keys; `None` is a call that is never cached.
+    pub(crate) key: Option<Key>,
+}
+
+/// A request's path and body where they are not sent as they came.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) path: Option<String>,
+    pub(crate) body: Option<Bytes>,
+}
+
+impl Reading {
+    /// Of a request whose body is not read: too large, or an upgrade.
+    pub(crate) fn unread(endpoint: Endpoint, path: &str) -> Self {
+        let ask = request::read(&endpoint, path, &Json::Null);
+        Self {
+            requested_model: ask.model.clone(),
+            model: ask.model,
+            stream: ask.stream,
+            wanted: ask.framing,
+            usage_chunk: true,
+            hide_usage: false,
+            key: None,
+            endpoint,
+        }
+    }
+
+    /// Reads a request in the fixed order: parse, route, include usage, key. The key hashes what is sent.
+    pub(crate) fn of(provider: &Provider, method: &str, target: &Target, body: &[u8], live: &Live) -> Result<(Self, Changed), Refusal> {
+        let mut path = target.path.as_str().to_owned();
+        let mut endpoint = Endpoint::of(provider, method, &path);
+        let Some(mut json) = Json::parse(body).ok().filter(is_question) else {
+            return Ok((Self::unread(endpoint, &path), Changed::default()));
+        };
+        let asked = request::read(&endpoint, &path, &json);
+        let mut changed = Changed::default();
+        let mut rewritten = false;
+        let mut model = asked.model.clone();
+        if let Some((from, to)) =
+            asked.model.as_deref().and_then(|from| Some((from, live.replacement(from)?))).filter(|(from, to)| from != to)
+        {
+            let routed = request::set_model(&endpoint, &path, &mut json, to).map_err(|error| Refusal::from((from, to, error)))?;
+            match routed {
+                Some(routed) => {
+                    endpoint = Endpoint::of(provider, method, &routed);
+                    path.clone_from(&routed);
+                    changed.path = Some(routed);
+                }
+                None => rewritten = true,
+            }
+            model = Some(to.to_owned());
+        }
+        let hide_usage = request::include_usage(&endpoint, &path, &mut json);
+        if rewritten || hide_usage {
+            changed.body = Some(Bytes::from(json.compact()));
+        }
+        let key = (endpoint.operation != Operation::Other).then(|| {
+            let sample = live.session.sample;
+            let (host, path) = (target.authority(), Endpoint::key_path(&path));
+            let without = endpoint.key_ignored_members();
+            key::ScopedKey { scope: &live.session.scope, host: &host, path: &path, body: &json, without, sample }.digest()
+        });
+        let reading = Self {
+            requested_model: asked.model,
+            model,
+            stream: asked.stream,
+            wanted: asked.framing,
+            usage_chunk: asked.wants_usage_chunk,
+            hide_usage,
+            key,
+            endpoint,
+        };
+        Ok((reading, changed))
+    }
+}
+
+/// Only a non-empty object asks for anything; AgentOpt's rule too.
+fn is_question(json: &Json) -> bool {
+    json.as_object().is_some_and(|members| !members.is_empty())
+}

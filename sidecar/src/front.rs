@@ -1,0 +1,172 @@
+//! The entrances: what a connection is, by its first bytes, and where it goes.
+
+use std::{io, sync::Arc, time::Duration};
+
+use agentrun_llm::call::Capture;
+use http::uri::{Authority, Scheme};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    Proxy,
+    front::buffered::Buffered,
+    intercept,
+    session::Live,
+    target::{self, OpenedFor},
+};
+
+pub(crate) mod buffered;
+mod head;
+mod hello;
+mod tunnel;
+
+/// How long accepting waits after it failed: out of file descriptors, most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+
+/// A client's connection, as its requests see it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) live: Arc<Live>,
+    /// The one host that requests may be for; `None` where each request names its own.
+    pub(crate) opened_for: Option<OpenedFor>,
+}
+
+/// Accepts connections of one session until its door closes.
+pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpListener) {
+    loop {
+        let permit = tokio::select! {
+            permit = proxy.connections.clone().acquire_owned() => permit,
+            () = live.drain.closing() => return,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = live.drain.closing() => return,
+        };
+        let (Ok(permit), Ok((stream, peer))) = (permit, accepted) else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (proxy, live) = (proxy.clone(), live.clone());
+        tokio::spawn(async move {
+            proxy.metrics.connections.inc();
+            if let Err(error) = serve(&proxy, live, stream).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            proxy.metrics.connections.dec();
+            drop(permit);
+        });
+    }
+}
+
+/// Serves one connection: CONNECT is answered here, everything else is HTTP for [`intercept`].
+async fn serve(proxy: &Arc<Proxy>, live: Arc<Live>, stream: TcpStream) -> io::Result<()> {
+    // hyper writes head and body apart; with Nagle's algorithm the second would wait 40 ms for the client's acknowledgement.
+    stream.set_nodelay(true)?;
+    let mut stream = Buffered::new(stream);
+    let limits = &proxy.limits;
+    let connection = Connection { proxy: proxy.clone(), live, opened_for: None };
+    let Ok(head) = timeout(limits.head_timeout, head::connect(&mut stream, limits.head_bytes)).await else { return Ok(()) };
+    match head {
+        Ok(None) => intercept::plain(connection, stream).await,
+        Ok(Some(authority)) => connect(connection, stream, &authority).await,
+        Err(head::HeadError::Read(error)) => Err(error),
+        Err(refused) => {
+            let status = refused.status();
+            let text = format!("agentrun: {refused}\n");
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                text.len()
+            );
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await
+        }
+    }
+}
+
+/// CONNECT: hosts that are read are intercepted, whatever the client sends first; all others get a tunnel.
+async fn connect(mut connection: Connection, mut stream: Buffered<TcpStream>, authority: &Authority) -> io::Result<()> {
+    let (host, port) = target::split(authority);
+    let port = port.unwrap_or(443);
+    let known = connection.proxy.hosts.find(&host).is_some();
+    if !connection.proxy.open_to_connect {
+        return stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    }
+    let upstream = if known { None } else { Some(dial(&connection, &mut stream, &host, port).await?) };
+    if matches!(upstream, Some(None)) {
+        return Ok(());
+    }
+    stream.write_all(ESTABLISHED).await?;
+    let mut upstream = upstream.flatten();
+    if let Some(server) = &mut upstream
+        && server_speaks_first(&mut stream, server).await?
+    {
+        return pass(&connection, stream, upstream, &host).await;
+    }
+    let Ok(hello) = timeout(connection.proxy.limits.head_timeout, hello::read(&mut stream)).await else { return Ok(()) };
+    let hello = hello?;
+    let named = hello.sni().is_some_and(|sni| connection.proxy.hosts.find(sni).is_some());
+    if !known && !named {
+        return pass(&connection, stream, upstream, &host).await;
+    }
+    drop(upstream);
+    let sni = hello.sni().map(str::to_owned);
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    // A client that resolved the name itself opens a tunnel to an address; the name it means is in the SNI.
+    let (host, disagreement) = match sni {
+        Some(sni) if is_address => (sni, None),
+        Some(sni) if sni != host => (host, Some(sni)),
+        _ => (host, None),
+    };
+    let scheme = if hello.is_tls() { Scheme::HTTPS } else { Scheme::HTTP };
+    connection.opened_for = Some(OpenedFor { scheme, host, port, capture: Capture::Connect, disagreement });
+    if hello.is_tls() { intercept::tls(connection, stream).await } else { intercept::plain(connection, stream).await }
+}
+
+/// Connects to a host that is not read; answers the CONNECT with an error, and gives `None`, when that fails.
+async fn dial(connection: &Connection, stream: &mut Buffered<TcpStream>, host: &str, port: u16) -> io::Result<Option<TcpStream>> {
+    match connection.proxy.network.tunnel(host, port).await {
+        Ok(upstream) => Ok(Some(upstream)),
+        Err(error) => {
+            let text = format!("agentrun: {error}\n");
+            let answer = format!(
+                "HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                text.len()
+            );
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for whoever speaks first. A server that does is no TLS server, so there is nothing to look for.
+async fn server_speaks_first(client: &mut Buffered<TcpStream>, server: &mut TcpStream) -> io::Result<bool> {
+    if !client.buffer().is_empty() {
+        return Ok(false);
+    }
+    tokio::select! {
+        biased;
+        filled = client.fill() => filled.map(|_| false),
+        readable = server.readable() => readable.map(|()| true),
+    }
+}
+
+async fn pass(connection: &Connection, mut client: Buffered<TcpStream>, upstream: Option<TcpStream>, host: &str) -> io::Result<()> {
+    let Some(mut upstream) = upstream else { return Ok(()) };
+    let metrics = &connection.proxy.metrics;
+    metrics.tunnels.inc();
+    let copied = tokio::select! {
+        copied = tunnel::copy(&mut client, &mut upstream) => copied,
+        () = connection.proxy.drain.ended() => Ok((0, 0)),
+    };
+    if let Ok((sent, received)) = &copied {
+        metrics.tunnelled_bytes.inc_by(sent + received);
+    }
+    tracing::debug!(host, ?copied, "tunnel ended");
+    copied.map(drop)
+}

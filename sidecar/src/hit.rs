@@ -1,0 +1,51 @@
+//! A stored answer becomes an answer: in the shape that was asked for, or not at all.
+
+use agentrun_llm::{
+    provider::Framing,
+    response::{self, UsageChunkFilter},
+};
+use bytes::Bytes;
+use http::Response;
+
+use crate::{
+    body::AnswerBody,
+    cache::entry::{Entry, set_content_type},
+    exchange::{Reading, mark},
+};
+
+/// The answer that `entry` gives to a request that was read as `reading`; `None` where it cannot be given in that shape.
+pub(crate) fn response(entry: &Entry, reading: &Reading) -> Option<Response<AnswerBody>> {
+    let body = body(entry, reading)?;
+    let mut response = Response::new(AnswerBody::whole(body));
+    *response.status_mut() = entry.status.try_into().ok()?;
+    *response.headers_mut() = entry.headers.clone();
+    if framing(entry, reading) != entry.framing {
+        set_content_type(response.headers_mut(), reading.wanted);
+    }
+    mark(response.headers_mut(), "hit");
+    Some(response)
+}
+
+/// An error keeps its own framing: providers answer streams that fail with plain JSON.
+fn framing(entry: &Entry, reading: &Reading) -> Framing {
+    if entry.status == 200 { reading.wanted } else { entry.framing }
+}
+
+fn body(entry: &Entry, reading: &Reading) -> Option<Bytes> {
+    let wanted = framing(entry, reading);
+    if wanted != entry.framing {
+        return response::convert(&reading.endpoint, entry.framing, wanted, &entry.body, reading.usage_chunk).map(Bytes::from);
+    }
+    if wanted == Framing::Sse && !reading.usage_chunk {
+        return Some(without_usage_chunk(&entry.body));
+    }
+    Some(entry.body.clone())
+}
+
+fn without_usage_chunk(stream: &Bytes) -> Bytes {
+    let mut filter = UsageChunkFilter::default();
+    let mut kept = Vec::with_capacity(stream.len());
+    filter.push(stream, &mut kept);
+    filter.finish(&mut kept);
+    Bytes::from(kept)
+}

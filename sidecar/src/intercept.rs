@@ -1,0 +1,88 @@
+//! Connections that are read: TLS with a certificate of ours, then HTTP.
+
+use std::{io, sync::Arc};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    exchange::exchange,
+    front::{Connection, buffered::Buffered},
+};
+
+/// Serves TLS as the host that the connection was opened for; where the client means another one, as that one, so that it can
+/// be told instead of failing the handshake.
+pub(crate) async fn tls(connection: Connection, stream: Buffered<TcpStream>) -> io::Result<()> {
+    let host =
+        connection.opened_for.as_ref().map(|opened| opened.disagreement.as_ref().unwrap_or(&opened.host).clone()).unwrap_or_default();
+    let config = connection.proxy.authority.server_config(&host).map_err(io::Error::other)?;
+    let accepting = TlsAcceptor::from(config).accept(stream);
+    let stream = timeout(connection.proxy.limits.head_timeout, accepting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    let stream = stream.inspect_err(|error| {
+        connection.proxy.metrics.handshake_failures.inc();
+        tracing::debug!(%host, %error, "a client does not agree on TLS; does it trust our certificate authority?");
+    })?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2(connection, stream).await,
+        _ => http1(connection, stream).await,
+    }
+}
+
+/// Serves plain HTTP/1.1.
+pub(crate) async fn plain(connection: Connection, stream: Buffered<TcpStream>) -> io::Result<()> {
+    http1(connection, stream).await
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Connection, stream: S) -> io::Result<()> {
+    let limits = connection.proxy.limits.clone();
+    let drain = connection.live.drain.clone();
+    let connection = Arc::new(connection);
+    let service = service_fn(move |request| exchange(connection.clone(), request));
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes.max(8 << 10))
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = drain.closing() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    served.map_err(io::Error::other)
+}
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Connection, stream: S) -> io::Result<()> {
+    let limits = connection.proxy.limits.clone();
+    let drain = connection.live.drain.clone();
+    let connection = Arc::new(connection);
+    let service = service_fn(move |request| exchange(connection.clone(), request));
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .adaptive_window(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = drain.closing() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    served.map_err(io::Error::other)
+}

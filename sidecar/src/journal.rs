@@ -1,0 +1,272 @@
+//! The journal: every call's record, in SQLite, within 100 ms of its end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use agentrun_llm::{
+    call::{CacheLayer, Capture},
+    json::Json,
+    response,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use quick_cache::unsync::Cache as Bounded;
+use rusqlite::{Connection, TransactionBehavior, params};
+use thiserror::Error;
+
+use crate::{
+    batch::{Batcher, Sink},
+    cache::entry::Entry,
+    exchange::Reading,
+    record::{Begun, End},
+    session::Live,
+    sqlite::{self, SqliteError},
+};
+
+mod reader;
+
+pub use reader::{Filter, Reader};
+
+/// What calls share is written once: a session's ids, a body's text, and of hits everything but their times. A thousand hits of one
+/// answer are a thousand rows of some fifty bytes.
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS sessions (
+    id INTEGER PRIMARY KEY, run TEXT, data_id TEXT, combo_id TEXT, agent_id TEXT, sample INTEGER NOT NULL, attempt INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS bodies (id BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS details (
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, outcome TEXT NOT NULL, cached INTEGER NOT NULL, record TEXT NOT NULL,
+    request BLOB REFERENCES bodies, response BLOB REFERENCES bodies
+);
+CREATE TABLE IF NOT EXISTS calls (
+    sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, session INTEGER NOT NULL REFERENCES sessions,
+    detail INTEGER NOT NULL REFERENCES details, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL
+);";
+
+/// What is remembered to stand in the file, of each kind.
+const KNOWN: usize = 16 << 10;
+
+/// What can go wrong with the journal.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// Its file cannot be used.
+    #[error("use the journal")]
+    Open(#[from] SqliteError),
+    /// Its writer cannot be started.
+    #[error("start the journal's writer")]
+    Writer(#[source] std::io::Error),
+    /// A record in it cannot be read.
+    #[error("read a record of {path}: {reason}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Names a body: equal names, equal text.
+pub(crate) type BodyId = [u8; 32];
+
+/// A body on its way into the journal.
+pub(crate) enum BodyText {
+    /// JSON text.
+    Json(String),
+    /// A request's body as it was sent; kept only if it is JSON.
+    Request(Bytes),
+    /// It stands in the file already.
+    Written,
+    /// The message of an answer, assembled only if the journal does not have it yet.
+    Message(Arc<Entry>, Arc<Reading>),
+}
+
+/// A call that ended; its record is made by the writer, off the call's path.
+pub(crate) struct Recorded {
+    pub(crate) begun: Begun,
+    pub(crate) end: End,
+    pub(crate) ended_at: Timestamp,
+}
+
+impl Recorded {
+    fn bytes(&self) -> usize {
+        let text = |body: &Option<(BodyId, BodyText)>| match body {
+            Some((_, BodyText::Json(text))) => text.len(),
+            Some((_, BodyText::Request(text))) => text.len(),
+            _ => 0,
+        };
+        1024 + text(&self.begun.request) + text(&self.end.response)
+    }
+
+    /// Names what this call has in common with others: the same request, answered by the same stored answer in the same way.
+    fn shared(&self) -> Option<Shared> {
+        let (request, _) = self.begun.request.as_ref()?;
+        Some(Shared { request: *request, entry: self.end.entry?, capture: self.begun.capture(), layer: self.end.cached })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Shared {
+    request: BodyId,
+    entry: u64,
+    capture: Capture,
+    layer: Option<CacheLayer>,
+}
+
+/// The writing end.
+pub(crate) struct Journal(Batcher<Recorded>);
+
+impl Journal {
+    pub(crate) fn open(path: &Path, limit: usize) -> Result<Self, JournalError> {
+        let writer = Writer { connection: sqlite::open(path, SCHEMA)?, known: Known::default() };
+        Batcher::start("journal", limit, writer).map(Self).map_err(JournalError::Writer)
+    }
+
+    /// Queues a record; it is durable within 100 ms.
+    pub(crate) fn push(&self, recorded: Recorded) {
+        let bytes = recorded.bytes();
+        self.0.push(recorded, bytes);
+    }
+
+    /// Waits while more records wait for the disk than memory may hold.
+    pub(crate) async fn room(&self) {
+        self.0.room().await;
+    }
+
+    /// Waits until all that was pushed is durable.
+    pub(crate) async fn flush(&self) {
+        self.0.flush().await;
+    }
+
+    /// Why records cannot be written, while that is so.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.0.failure()
+    }
+}
+
+struct Writer {
+    connection: Connection,
+    known: Known,
+}
+
+/// Rows that stand in the file, by what they hold.
+struct Known {
+    bodies: Bounded<BodyId, ()>,
+    details: Bounded<Shared, i64>,
+    sessions: Bounded<u64, i64>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { bodies: Bounded::new(KNOWN), details: Bounded::new(KNOWN), sessions: Bounded::new(KNOWN) }
+    }
+}
+
+impl Sink for Writer {
+    type Item = Recorded;
+
+    fn write(&mut self, batch: &[Recorded]) -> Result<(), String> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.insert(batch).map_err(|error| {
+            // What this batch claimed to have written is not there.
+            self.known = Known::default();
+            format!("write {} records: {error}", batch.len())
+        })
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+impl Writer {
+    fn insert(&mut self, batch: &[Recorded]) -> Result<(), Failure> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut calls = transaction.prepare_cached("INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?;
+            for recorded in batch {
+                let Recorded { begun, ended_at, .. } = recorded;
+                let session = session(&transaction, &mut self.known, &begun.live)?;
+                let detail = detail(&transaction, &mut self.known, recorded)?;
+                calls.execute(params![
+                    begun.id.as_bytes(),
+                    session,
+                    detail,
+                    begun.started_at.as_microsecond(),
+                    ended_at.as_microsecond()
+                ])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+fn session(file: &Connection, known: &mut Known, live: &Live) -> Result<i64, Failure> {
+    if let Some(id) = known.sessions.get(&live.number) {
+        return Ok(*id);
+    }
+    let session = &live.session;
+    file.prepare_cached("INSERT INTO sessions VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        session.run,
+        session.data_id,
+        session.combo_id,
+        session.agent_id,
+        session.sample,
+        session.attempt
+    ])?;
+    let id = file.last_insert_rowid();
+    known.sessions.insert(live.number, id);
+    Ok(id)
+}
+
+fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i64, Failure> {
+    let shared = recorded.shared();
+    if let Some(id) = shared.as_ref().and_then(|shared| known.details.get(shared)) {
+        return Ok(*id);
+    }
+    let Recorded { begun, end, ended_at } = recorded;
+    for (id, body) in [&begun.request, &end.response].into_iter().flatten() {
+        if known.bodies.get(id).is_none()
+            && let Some(text) = text(body)
+        {
+            file.prepare_cached("INSERT OR IGNORE INTO bodies VALUES (?1, ?2)")?.execute(params![id, text])?;
+            known.bodies.insert(*id, ());
+        }
+    }
+    let record = begun.record(end, *ended_at);
+    file.prepare_cached("INSERT INTO details VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        record.model,
+        record.outcome.as_str(),
+        record.cached,
+        serde_json::to_string(&record)?,
+        begun.request.as_ref().map(|(id, _)| id),
+        end.response.as_ref().map(|(id, _)| id)
+    ])?;
+    let id = file.last_insert_rowid();
+    if let Some(shared) = shared {
+        known.details.insert(shared, id);
+    }
+    Ok(id)
+}
+
+fn text(body: &BodyText) -> Option<String> {
+    match body {
+        BodyText::Json(text) => Some(text.clone()),
+        BodyText::Request(body) => strict(body),
+        BodyText::Written => None,
+        BodyText::Message(entry, reading) => {
+            let answer = response::read(&reading.endpoint, entry.framing, &entry.body, reading.model.as_deref());
+            Some(answer.message?.to_string())
+        }
+    }
+}
+
+/// A request's body as JSON that any reader takes: Python's liberties (NaN, lone surrogates) are replaced.
+fn strict(body: &[u8]) -> Option<String> {
+    match std::str::from_utf8(body) {
+        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Some(text.to_owned()),
+        _ => Json::parse(body).ok()?.to_strict(),
+    }
+}

@@ -1,0 +1,306 @@
+//! A call from its beginning to its record: exactly one, however it ends.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use agentrun_llm::{
+    call::{CacheLayer, CallId, CallRecord, Capture, Operation, Outcome, PARSE_FAILED, UNKNOWN_MODEL},
+    key,
+    price::PriceTable,
+    provider::{Endpoint, Provider, Shape},
+    redact,
+    usage::Usage,
+};
+use bytes::Bytes;
+use http::Method;
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use crate::{
+    Proxy,
+    cache::entry::{Entry, Facts},
+    drain::Admitted,
+    error::Refusal,
+    exchange::Reading,
+    front::Connection,
+    journal::{BodyId, BodyText, Recorded},
+    session::{Attribution, Live},
+    target::Target,
+};
+
+pub(crate) mod finish;
+
+/// A call in progress. Dropped before its end, it is recorded as one whose client went away.
+pub(crate) struct Call(Option<Box<Open>>);
+
+struct Open {
+    proxy: Arc<Proxy>,
+    /// Held until the call has been counted.
+    admitted: Option<(Admitted, Admitted)>,
+    started: Instant,
+    facts: Begun,
+}
+
+/// What is known of a call beside its end.
+pub(crate) struct Begun {
+    pub(crate) id: CallId,
+    pub(crate) live: Arc<Live>,
+    pub(crate) started_at: Timestamp,
+    target: Target,
+    provider: Provider,
+    method: Method,
+    pub(crate) reading: Option<Arc<Reading>>,
+    pub(crate) request: Option<(BodyId, BodyText)>,
+    request_bytes: u64,
+}
+
+/// The text of a request, as it is sent.
+pub(crate) struct RequestText {
+    pub(crate) id: BodyId,
+    pub(crate) text: Bytes,
+}
+
+/// How a call ended.
+pub(crate) struct End {
+    /// Upstream's; 0 without a complete answer.
+    pub(crate) status: u16,
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<String>,
+    pub(crate) facts: Facts,
+    /// The layer that answered, if none of it was paid for.
+    pub(crate) cached: Option<CacheLayer>,
+    pub(crate) response: Option<(BodyId, BodyText)>,
+    /// The number of the stored answer that was given.
+    pub(crate) entry: Option<u64>,
+    pub(crate) response_bytes: u64,
+}
+
+impl Call {
+    pub(crate) fn begin(connection: &Connection, provider: &Provider, method: &Method, target: &Target) -> Self {
+        let started_at = Timestamp::now();
+        let facts = Begun {
+            id: CallId::new(started_at, connection.proxy.unique()),
+            live: connection.live.clone(),
+            started_at,
+            target: target.clone(),
+            provider: provider.clone(),
+            method: method.clone(),
+            reading: None,
+            request: None,
+            request_bytes: 0,
+        };
+        Self(Some(Box::new(Open { proxy: connection.proxy.clone(), admitted: None, started: Instant::now(), facts })))
+    }
+
+    /// Lets the call in, unless the proxy or its session is stopping.
+    pub(crate) fn admit(&mut self) -> Result<(), Refusal> {
+        let Some(open) = &mut self.0 else { return Err(Refusal::Draining) };
+        let admitted = open.proxy.drain.admit().zip(open.facts.live.drain.admit());
+        open.admitted = Some(admitted.ok_or(Refusal::Draining)?);
+        Ok(())
+    }
+
+    /// Leaves an ended call behind, which records nothing more.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    fn open(&self) -> &Open {
+        self.0.as_deref().expect("a call is used until it is taken")
+    }
+
+    pub(crate) fn proxy(&self) -> &Arc<Proxy> {
+        &self.open().proxy
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.open().started
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.open().facts.provider.shape
+    }
+
+    pub(crate) fn host(&self) -> String {
+        self.open().facts.target.host.clone()
+    }
+
+    pub(crate) fn reading(&self) -> Option<&Arc<Reading>> {
+        self.open().facts.reading.as_ref()
+    }
+
+    /// Whether the session stores what it paid for.
+    pub(crate) fn stores(&self) -> bool {
+        self.open().facts.live.session.cache.writes()
+    }
+
+    pub(crate) fn attribution(&self) -> Attribution {
+        self.open().facts.live.attribution()
+    }
+
+    /// What `usage` cost, by the model that answered, or by the one that was asked.
+    pub(crate) fn price(&self, answered: Option<&str>, asked: Option<&str>, usage: &Usage) -> Option<Decimal> {
+        let facts = &self.open().facts;
+        let table = PriceTable::builtin();
+        let cost = |model: &str| table.cost(&facts.provider.name, model, usage, facts.started_at).map(|cost| cost.total);
+        answered.and_then(cost).or_else(|| asked.and_then(cost))
+    }
+
+    pub(crate) fn read(&mut self, reading: Arc<Reading>) {
+        if let Some(open) = &mut self.0 {
+            open.facts.reading = Some(reading);
+        }
+    }
+
+    pub(crate) fn request_bytes(&mut self, bytes: usize) {
+        if let Some(open) = &mut self.0 {
+            open.facts.request_bytes = bytes as u64;
+        }
+    }
+
+    pub(crate) fn text(&mut self, text: RequestText) {
+        if let Some(open) = &mut self.0 {
+            open.facts.request = Some((text.id, BodyText::Request(text.text)));
+        }
+    }
+
+    /// The request's text stands in the journal already, under `id`.
+    pub(crate) fn text_written(&mut self, id: BodyId) {
+        if let Some(open) = &mut self.0 {
+            open.facts.request = Some((id, BodyText::Written));
+        }
+    }
+
+    /// Ends a call that a stored answer, or that of an equal call, answered.
+    pub(crate) fn hit(self, entry: &Arc<Entry>, layer: CacheLayer) {
+        let Some(reading) = self.reading().cloned() else { return };
+        let outcome = if entry.status == 200 { Outcome::Complete } else { Outcome::HttpError };
+        let error = (entry.status != 200).then(|| format!("HTTP {}, as an equal call in flight was told", entry.status));
+        self.end(End {
+            status: entry.status,
+            outcome,
+            error,
+            facts: entry.facts.clone(),
+            cached: Some(layer),
+            response: Some((entry.message_id, BodyText::Message(entry.clone(), reading))),
+            entry: Some(entry.number),
+            response_bytes: entry.body.len() as u64,
+        });
+    }
+
+    /// Ends a call that got an answer of our own.
+    pub(crate) fn refused(self, refusal: &Refusal) {
+        self.unanswered(refusal.outcome(), redact::text(&refusal.to_string()).into_owned());
+    }
+
+    /// Ends a call whose client did not wait for its answer.
+    pub(crate) fn client_gone(self) {
+        self.unanswered(Outcome::ClientGone, "the client went away before an answer came".to_owned());
+    }
+
+    fn unanswered(self, outcome: Outcome, error: String) {
+        let Some(open) = &self.0 else { return };
+        let latency_seconds = open.started.elapsed().as_secs_f64();
+        let facts = Facts { latency_seconds, usage_error: Some("there was no answer".to_owned()), ..Facts::default() };
+        self.end(End { status: 0, outcome, error: Some(error), facts, cached: None, response: None, entry: None, response_bytes: 0 });
+    }
+
+    /// Ends the call: its figures go into its session's totals and the metrics, its record to the journal.
+    pub(crate) fn end(mut self, end: End) {
+        let Some(open) = self.0.take() else { return };
+        let Open { proxy, admitted, started, facts } = *open;
+        let waited = started.elapsed();
+        facts.live.count(&end, waited);
+        proxy.metrics.count(&facts.provider.name, facts.operation(), &end, waited);
+        facts.warn_unread(&proxy, &end);
+        if let Some(journal) = &proxy.journal {
+            journal.push(Recorded { begun: facts, end, ended_at: Timestamp::now() });
+        }
+        drop(admitted);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            self.take().client_gone();
+        }
+    }
+}
+
+impl End {
+    /// Whether nothing was paid for a good answer.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.cached.is_some() && self.status == 200
+    }
+
+    /// (spent, saved), US dollars, where the model has a price.
+    pub(crate) fn money(&self) -> (Option<Decimal>, Option<Decimal>) {
+        match (self.cached, self.facts.usd) {
+            (Some(_), usd) => (Some(Decimal::ZERO), usd),
+            (None, usd) => (usd, usd.map(|_| Decimal::ZERO)),
+        }
+    }
+}
+
+impl Begun {
+    fn operation(&self) -> Operation {
+        let unread = || Endpoint::of(&self.provider, self.method.as_str(), self.target.path.as_str()).operation;
+        self.reading.as_ref().map_or_else(unread, |reading| reading.endpoint.operation)
+    }
+
+    pub(crate) fn capture(&self) -> Capture {
+        self.target.capture
+    }
+
+    /// The record of a call that ended so.
+    pub(crate) fn record(&self, end: &End, ended_at: Timestamp) -> CallRecord {
+        let session = &self.live.session;
+        let reading = self.reading.as_deref();
+        let sent = reading.and_then(|reading| reading.model.clone());
+        let unread = end.status == 200 && end.facts.usage.is_none();
+        let unnamed = if unread { PARSE_FAILED } else { UNKNOWN_MODEL };
+        let mut record = CallRecord::begin(self.id, self.started_at, self.target.capture);
+        record.run = session.run.clone();
+        record.data_id = session.data_id.clone();
+        record.combo_id = session.combo_id.clone();
+        record.agent_id = session.agent_id.clone();
+        record.sample = session.sample;
+        record.attempt = session.attempt;
+        record.provider = Some(self.provider.name.clone());
+        record.operation = self.operation();
+        record.request_url = redact::url(&self.target.url());
+        record.requested_model = reading.and_then(|reading| reading.requested_model.clone());
+        record.model = sent.or_else(|| end.facts.model.clone()).unwrap_or_else(|| unnamed.to_owned());
+        record.response_model = end.facts.model.clone();
+        record.stream = reading.is_some_and(|reading| reading.stream);
+        record.status_code = end.status;
+        record.outcome = end.outcome;
+        record.error = end.error.clone();
+        record.timestamp = ended_at;
+        record.latency_seconds = end.facts.latency_seconds;
+        record.first_token_seconds = end.facts.first_token_seconds;
+        record.cached = end.is_cached();
+        record.cache_layer = end.cached;
+        record.cache_key = reading.and_then(|reading| reading.key).map(|key| key::hex(&key));
+        (record.cost_usd, record.saved_usd) = end.money();
+        record.price_date = end.facts.usd.map(|_| PriceTable::builtin().date());
+        record.request_bytes = Some(self.request_bytes);
+        record.response_bytes = Some(end.response_bytes);
+        let unknown = || end.facts.usage_error.clone().unwrap_or_else(|| "the answer does not say".to_owned());
+        record.set_usage(end.facts.usage.ok_or_else(unknown));
+        record
+    }
+
+    /// Says once for each host that its answers' usage cannot be read: costs would be too low without anyone noticing.
+    fn warn_unread(&self, proxy: &Proxy, end: &End) {
+        let Some(reason) = end.facts.usage_error.as_deref().filter(|_| end.status == 200) else { return };
+        let free = matches!(self.operation(), Operation::Other | Operation::CountTokens);
+        if !free && proxy.warned.lock().unwrap_or_else(PoisonError::into_inner).insert(self.target.host.clone()) {
+            let url = redact::url(&self.target.url());
+            tracing::warn!(host = %self.target.host, url, reason, "cannot read usage: its calls have no cost in the results");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The end of a call that upstream answered: what is stored, what waits for it, what is recorded.
+
+use std::sync::Arc;
+
+use agentrun_llm::{
+    call::Outcome,
+    provider::Framing,
+    redact,
+    response::{self, Answer},
+};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{Call, End};
+use crate::{
+    cache::{
+        entry::{Entry, Facts},
+        flight::{Landing, Leader},
+    },
+    decode,
+    exchange::Reading,
+    journal::BodyText,
+    tee::{Captured, Ending, Head},
+};
+
+/// An answer larger than this is read on a thread where it holds nobody up.
+const INLINE_BYTES: usize = 128 << 10;
+
+/// A call whose answer has ended.
+pub(crate) struct Finished {
+    pub(crate) call: Call,
+    pub(crate) leader: Option<Leader>,
+    pub(crate) head: Head,
+    pub(crate) captured: Captured,
+    pub(crate) ending: Ending,
+    /// Whether the client heard the end.
+    pub(crate) heard: bool,
+}
+
+/// What the answer's bytes turned out to be.
+struct Understood {
+    body: Bytes,
+    answer: Option<Answer>,
+    problem: Option<String>,
+}
+
+impl Finished {
+    /// Stores, lands and records. A client that asks again at once finds the answer: small ones are done with here and now, and
+    /// large ones keep their flight open until they are.
+    pub(crate) fn settle(self) {
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if self.captured.bytes.len() > INLINE_BYTES => drop(runtime.spawn_blocking(move || self.settle_now())),
+            _ => self.settle_now(),
+        }
+    }
+
+    fn settle_now(mut self) {
+        let Some(reading) = self.call.reading().cloned() else { return };
+        let understood = self.understand(&reading);
+        let facts = self.facts(&reading, understood.answer.as_ref());
+        let (outcome, error) = self.outcome(&reading, &understood);
+        let message = understood.answer.as_ref().and_then(|answer| answer.message.as_ref()).map(ToString::to_string);
+        let message_id: [u8; 32] = Sha256::digest(message.as_deref().unwrap_or_default()).into();
+        let whole = self.captured.whole && self.ending == Ending::Complete && understood.problem.is_none();
+        let entry = whole.then(|| {
+            Arc::new(Entry {
+                status: self.head.status,
+                framing: self.head.framing,
+                headers: std::mem::take(&mut self.head.headers),
+                // Exactly as large as it is: a buffer that grew holds up to twice that.
+                body: Bytes::from(understood.body.to_vec().into_boxed_slice()),
+                facts: facts.clone(),
+                message_id,
+                number: Entry::number(),
+            })
+        });
+        // Answers are good or bad by themselves; that their client did not wait changes nothing.
+        let good = self.good(&understood);
+        if let (Some(entry), Some(key), true) = (&entry, reading.key, good && self.call.stores()) {
+            self.call.proxy().cache.put(key, entry.clone());
+        }
+        if let Some(leader) = self.leader.take() {
+            leader.land(match entry {
+                Some(entry) => Landing::Answered(entry),
+                None if self.ending == Ending::Complete => Landing::Alone,
+                None => Landing::Lost,
+            });
+        }
+        let end = End {
+            status: if self.ending == Ending::Complete { self.head.status } else { 0 },
+            outcome,
+            error,
+            facts,
+            cached: None,
+            entry: None,
+            response: message.map(|text| (message_id, BodyText::Json(text))),
+            response_bytes: self.captured.total,
+        };
+        self.call.end(end);
+    }
+
+    fn understand(&self, reading: &Reading) -> Understood {
+        let limit = self.call.proxy().limits.entry_bytes;
+        let mut problem = None;
+        let body = match &self.head.encoding {
+            Some(encoding) if self.captured.whole => match decode::decode(encoding, &self.captured.bytes, limit) {
+                Ok(plain) => Bytes::from(plain),
+                Err(error) => {
+                    problem = Some(error.to_string());
+                    Bytes::new()
+                }
+            },
+            _ => Bytes::copy_from_slice(&self.captured.bytes),
+        };
+        let model = reading.model.as_deref();
+        let answer = match (&problem, self.captured.whole) {
+            (Some(_), _) => None,
+            (None, true) => Some(response::read(&reading.endpoint, self.head.framing, &body, model)),
+            (None, false) if self.head.encoding.is_none() => Some(response::read_tail(&reading.endpoint, self.head.framing, &body, model)),
+            (None, false) => None,
+        };
+        if !self.captured.whole && problem.is_none() {
+            problem = Some(format!("uncached: too large, more than {limit} bytes"));
+        }
+        Understood { body, answer, problem }
+    }
+
+    fn facts(&self, reading: &Reading, answer: Option<&Answer>) -> Facts {
+        let in_headers = || {
+            let header = |name: &str| Some(self.head.headers.get(name)?.to_str().ok()?.to_owned());
+            response::usage_of_headers(&reading.endpoint, header)
+        };
+        let usage = answer.and_then(|answer| answer.usage.as_ref().ok()).copied().or_else(in_headers);
+        let usage_error = match answer.map(|answer| &answer.usage) {
+            Some(Err(reason)) if usage.is_none() => Some(redact::text(reason).into_owned()),
+            None if usage.is_none() => Some("the answer could not be read".to_owned()),
+            _ => None,
+        };
+        let answered_by = answer.and_then(|answer| answer.model.clone());
+        let latency = self.call.started().elapsed().as_secs_f64();
+        let plain = self.head.encoding.is_none() && self.captured.whole && self.head.framing != Framing::Json;
+        let first = answer.filter(|_| plain).and_then(|answer| self.captured.arrival(answer.first_content?));
+        Facts {
+            usd: usage.as_ref().and_then(|usage| self.call.price(answered_by.as_deref(), reading.model.as_deref(), usage)),
+            model: answered_by,
+            usage,
+            usage_error,
+            error: answer.and_then(|answer| answer.error.clone()),
+            latency_seconds: latency,
+            first_token_seconds: first.map(|first| first.as_secs_f64()),
+        }
+    }
+
+    /// Whether the answer is one to give again.
+    fn good(&self, understood: &Understood) -> bool {
+        let answer = understood.answer.as_ref();
+        self.head.status == 200 && answer.is_some_and(|answer| answer.complete && answer.error.is_none() && answer.message.is_some())
+    }
+
+    fn outcome(&self, reading: &Reading, understood: &Understood) -> (Outcome, Option<String>) {
+        let answer = understood.answer.as_ref();
+        match &self.ending {
+            Ending::Cut(reason) => (self.gone_or(Outcome::UpstreamCut), Some(format!("the answer broke off: {reason}"))),
+            Ending::Silent(after) => (self.gone_or(Outcome::Timeout), Some(format!("nothing came for {} s", after.as_secs()))),
+            Ending::Abandoned => (Outcome::ClientGone, Some("the client went away, and the answer did not end soon after".to_owned())),
+            Ending::Complete if !self.heard => (Outcome::ClientGone, Some("the client went away before the answer's end".to_owned())),
+            Ending::Complete if self.head.status != 200 => {
+                let said = answer.and_then(|answer| answer.error.as_deref()).map(|said| format!(": {}", redact::text(said)));
+                (Outcome::HttpError, Some(format!("HTTP {}{}", self.head.status, said.unwrap_or_default())))
+            }
+            Ending::Complete => match (answer, &understood.problem) {
+                (Some(Answer { error: Some(error), .. }), _) => (Outcome::ProviderError, Some(redact::text(error).into_owned())),
+                (None, problem) => (Outcome::Unreadable, problem.clone()),
+                (Some(answer), problem) if answer.complete || !self.captured.whole => (Outcome::Complete, problem.clone()),
+                (Some(_), _) if reading.stream => (Outcome::UpstreamCut, Some("the stream ended without its last event".to_owned())),
+                (Some(answer), _) if answer.message.is_none() => (Outcome::Unreadable, answer.usage.as_ref().err().cloned()),
+                (Some(_), problem) => (Outcome::Complete, problem.clone()),
+            },
+        }
+    }
+
+    fn gone_or(&self, outcome: Outcome) -> Outcome {
+        if self.heard { outcome } else { Outcome::ClientGone }
+    }
+}

@@ -1,0 +1,150 @@
+//! Sessions: whose calls these are. A session has a loopback port of its own, and every connection to it belongs to it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agentrun_llm::call::Outcome;
+use rust_decimal::Decimal;
+
+use crate::{config::CacheMode, drain::Drain, record::End};
+
+/// What a session is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// The run that the calls belong to.
+    pub run: Option<String>,
+    /// The datapoint.
+    pub data_id: Option<String>,
+    /// The combo of models.
+    pub combo_id: Option<String>,
+    /// The agent's name, where a pod has several.
+    pub agent_id: Option<String>,
+    /// The how-manieth repeat, from 0. Part of the cache key, so that repeats are answered afresh.
+    pub sample: u32,
+    /// The how-manieth try of the trial, from 0.
+    pub attempt: u32,
+    /// Who shares stored answers with whom.
+    pub scope: String,
+    /// `(asked, sent)`: a call that asks for the first model is sent with the second.
+    pub replaces: Vec<(String, String)>,
+    /// What may be done with stored answers.
+    pub cache: CacheMode,
+}
+
+/// The part of a session that an [`crate::Origin`] finds in a request's extensions.
+#[derive(Clone, Debug)]
+pub struct Attribution {
+    /// The run.
+    pub run: Option<String>,
+    /// The datapoint.
+    pub data_id: Option<String>,
+    /// The combo.
+    pub combo_id: Option<String>,
+    /// The repeat.
+    pub sample: u32,
+}
+
+/// What a session's calls add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Calls that ended, of every outcome.
+    pub calls: u64,
+    /// Calls answered without paying: stored answers, and those shared with an equal call in flight.
+    pub cached: u64,
+    /// Calls without a complete answer of status 200.
+    pub failed: u64,
+    /// Calls that never reached an upstream that answered: refused, cut, timed out.
+    pub unanswered: u64,
+    /// Answers whose usage could not be read.
+    pub unreadable: u64,
+    /// Answers with usage whose model has no price.
+    pub unpriced: u64,
+    /// Spent, US dollars.
+    pub usd: Decimal,
+    /// What cached answers would have cost, US dollars.
+    pub saved_usd: Decimal,
+    /// The calls' latencies, seconds; of cached ones the original's.
+    pub call_seconds: f64,
+    /// The part of `call_seconds` that cached calls did not take in real time.
+    pub cached_seconds: f64,
+    /// Input tokens, where known.
+    pub input_tokens: u64,
+    /// Output tokens, where known.
+    pub output_tokens: u64,
+}
+
+impl Totals {
+    /// Counts one call, whose client waited so long.
+    pub(crate) fn add(&mut self, end: &End, waited: Duration) {
+        let facts = &end.facts;
+        let (spent, saved) = end.money();
+        let answered = end.status == 200;
+        self.calls += 1;
+        self.cached += u64::from(end.is_cached());
+        self.failed += u64::from(!matches!(end.outcome, Outcome::Complete | Outcome::Unreadable));
+        self.unanswered += u64::from(end.status == 0);
+        self.unreadable += u64::from(end.outcome == Outcome::Unreadable || (answered && facts.usage.is_none()));
+        self.unpriced += u64::from(answered && facts.usage.is_some() && facts.usd.is_none());
+        self.usd += spent.unwrap_or_default();
+        self.saved_usd += saved.unwrap_or_default();
+        self.call_seconds += facts.latency_seconds;
+        if end.is_cached() {
+            self.cached_seconds += (facts.latency_seconds - waited.as_secs_f64()).max(0.0);
+        }
+        if let Some(usage) = &facts.usage {
+            self.input_tokens += usage.input_tokens.unwrap_or_default();
+            self.output_tokens += usage.output_tokens.unwrap_or_default();
+        }
+    }
+}
+
+/// A session in use.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    /// Its number in this process.
+    pub(crate) number: u64,
+    /// Within it, equal requests are read the same way: the cache's scope, and what this session replaces.
+    pub(crate) reading_scope: String,
+    pub(crate) drain: Drain,
+    totals: Mutex<Totals>,
+}
+
+impl Live {
+    pub(crate) fn new(session: Session, drain: Drain) -> Arc<Self> {
+        let mut reading_scope = session.scope.clone();
+        for (asked, sent) in &session.replaces {
+            reading_scope.extend(["\u{0}", asked, "\u{0}", sent]);
+        }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default() })
+    }
+
+    pub(crate) fn count(&self, end: &End, waited: Duration) {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(end, waited);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn attribution(&self) -> Attribution {
+        let session = &self.session;
+        Attribution {
+            run: session.run.clone(),
+            data_id: session.data_id.clone(),
+            combo_id: session.combo_id.clone(),
+            sample: session.sample,
+        }
+    }
+
+    /// The model to send instead of `asked`.
+    pub(crate) fn replacement(&self, asked: &str) -> Option<&str> {
+        self.session.replaces.iter().find(|(from, _)| from == asked).map(|(_, to)| to.as_str())
+    }
+}

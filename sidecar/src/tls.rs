@@ -1,0 +1,5 @@
+//! TLS: our authority, the roots, and the upstream side.
+
+pub(crate) mod ca;
+pub(crate) mod client;
+pub(crate) mod trust;
