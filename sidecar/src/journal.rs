@@ -11,7 +11,6 @@ use agentrun_llm::{
     response,
 };
 use bytes::Bytes;
-use jiff::Timestamp;
 use quick_cache::unsync::Cache as Bounded;
 use rusqlite::{Connection, TransactionBehavior, params};
 use thiserror::Error;
@@ -86,7 +85,6 @@ pub(crate) enum BodyText {
 pub(crate) struct Recorded {
     pub(crate) begun: Begun,
     pub(crate) end: End,
-    pub(crate) ended_at: Timestamp,
 }
 
 impl Recorded {
@@ -186,7 +184,7 @@ impl Writer {
         {
             let mut calls = transaction.prepare_cached("INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?;
             for recorded in batch {
-                let Recorded { begun, ended_at, .. } = recorded;
+                let Recorded { begun, end } = recorded;
                 let session = session(&transaction, &mut self.known, &begun.live)?;
                 let detail = detail(&transaction, &mut self.known, recorded)?;
                 calls.execute(params![
@@ -194,7 +192,7 @@ impl Writer {
                     session,
                     detail,
                     begun.started_at.as_microsecond(),
-                    ended_at.as_microsecond()
+                    begun.ended_at(end).as_microsecond()
                 ])?;
             }
         }
@@ -226,7 +224,7 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
     if let Some(id) = shared.as_ref().and_then(|shared| known.details.get(shared)) {
         return Ok(*id);
     }
-    let Recorded { begun, end, ended_at } = recorded;
+    let Recorded { begun, end } = recorded;
     for (id, body) in [&begun.request, &end.response].into_iter().flatten() {
         if known.bodies.get(id).is_none()
             && let Some(text) = text(body)
@@ -235,7 +233,7 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
             known.bodies.insert(*id, ());
         }
     }
-    let record = begun.record(end, *ended_at);
+    let record = begun.record(end);
     file.prepare_cached("INSERT INTO details VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
         record.model,
         record.outcome.as_str(),

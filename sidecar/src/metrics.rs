@@ -1,7 +1,5 @@
 //! What the proxy counts, for Prometheus.
 
-use std::time::Duration;
-
 use agentrun_llm::call::{CacheLayer, Operation};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -79,13 +77,13 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// Counts a call that ended after `waited`.
-    pub(crate) fn count(&self, provider: &str, operation: Operation, end: &End, waited: Duration) {
+    /// Counts a call that ended.
+    pub(crate) fn count(&self, provider: &str, operation: Operation, end: &End) {
         let cache = end.cached.map_or("none", CacheLayer::as_str);
         let labels = CallLabels { provider: provider.to_owned(), operation: operation.as_str(), outcome: end.outcome.as_str(), cache };
         self.calls.get_or_create(&labels).inc();
         let kind = if end.is_cached() { "cached" } else { "paid" };
-        self.seconds.get_or_create(&KindLabels { kind }).observe(waited.as_secs_f64());
+        self.seconds.get_or_create(&KindLabels { kind }).observe(end.took.as_secs_f64());
         if let Some(usage) = &end.facts.usage {
             for (direction, count) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
                 let labels = TokenLabels { provider: provider.to_owned(), direction, kind };

@@ -3,10 +3,11 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Once,
     task::{Context, Poll, ready},
 };
 
-use agentrun_llm::provider::Framing;
+use agentrun_llm::{price::PriceTable, provider::Framing};
 use http::{HeaderValue, Response, header, request::Parts};
 
 use crate::{
@@ -39,6 +40,7 @@ pub(crate) async fn ask(
     let path = changed.path.as_deref().unwrap_or(target.path.as_str()).to_owned();
     let request = outgoing(&call, &target, parts, &path, body)?;
     let sending = call.proxy().origin.send(request);
+    warm_prices();
     let waiting = Waiting { sending: Some(sending), pending: Some((call, leader)) };
     let (call, leader, answered) = waiting.await;
     match answered {
@@ -109,4 +111,10 @@ async fn drain(sending: Answering, call: Call, leader: Option<Leader>) {
 /// The framing to take an answer for that does not say.
 fn wanted(call: &Call) -> Framing {
     call.reading().map_or(Framing::Json, |reading| reading.wanted)
+}
+
+/// Has the price table read while the first answer is on its way: it takes some milliseconds, and an idle proxy needs none.
+fn warm_prices() {
+    static WARM: Once = Once::new();
+    WARM.call_once(|| drop(tokio::task::spawn_blocking(PriceTable::builtin)));
 }

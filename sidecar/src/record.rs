@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use agentrun_llm::{
@@ -15,7 +15,7 @@ use agentrun_llm::{
 };
 use bytes::Bytes;
 use http::Method;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
 use crate::{
@@ -75,6 +75,8 @@ pub(crate) struct End {
     /// The number of the stored answer that was given.
     pub(crate) entry: Option<u64>,
     pub(crate) response_bytes: u64,
+    /// From the call's start to its end.
+    pub(crate) took: Duration,
 }
 
 impl Call {
@@ -178,6 +180,7 @@ impl Call {
         let Some(reading) = self.reading().cloned() else { return };
         let outcome = if entry.status == 200 { Outcome::Complete } else { Outcome::HttpError };
         let error = (entry.status != 200).then(|| format!("HTTP {}, as an equal call in flight was told", entry.status));
+        let took = self.started().elapsed();
         self.end(End {
             status: entry.status,
             outcome,
@@ -187,6 +190,7 @@ impl Call {
             response: Some((entry.message_id, BodyText::Message(entry.clone(), reading))),
             entry: Some(entry.number),
             response_bytes: entry.body.len() as u64,
+            took,
         });
     }
 
@@ -202,21 +206,20 @@ impl Call {
 
     fn unanswered(self, outcome: Outcome, error: String) {
         let Some(open) = &self.0 else { return };
-        let latency_seconds = open.started.elapsed().as_secs_f64();
-        let facts = Facts { latency_seconds, usage_error: Some("there was no answer".to_owned()), ..Facts::default() };
-        self.end(End { status: 0, outcome, error: Some(error), facts, cached: None, response: None, entry: None, response_bytes: 0 });
+        let took = open.started.elapsed();
+        let facts = Facts { latency_seconds: took.as_secs_f64(), usage_error: Some("there was no answer".to_owned()), ..Facts::default() };
+        self.end(End { status: 0, outcome, error: Some(error), facts, cached: None, response: None, entry: None, response_bytes: 0, took });
     }
 
     /// Ends the call: its figures go into its session's totals and the metrics, its record to the journal.
     pub(crate) fn end(mut self, end: End) {
         let Some(open) = self.0.take() else { return };
-        let Open { proxy, admitted, started, facts } = *open;
-        let waited = started.elapsed();
-        facts.live.count(&end, waited);
-        proxy.metrics.count(&facts.provider.name, facts.operation(), &end, waited);
+        let Open { proxy, admitted, facts, .. } = *open;
+        facts.live.count(&end);
+        proxy.metrics.count(&facts.provider.name, facts.operation(), &end);
         facts.warn_unread(&proxy, &end);
         if let Some(journal) = &proxy.journal {
-            journal.push(Recorded { begun: facts, end, ended_at: Timestamp::now() });
+            journal.push(Recorded { begun: facts, end });
         }
         drop(admitted);
     }
@@ -255,8 +258,13 @@ impl Begun {
         self.target.capture
     }
 
+    /// When a call that ended so did.
+    pub(crate) fn ended_at(&self, end: &End) -> Timestamp {
+        SignedDuration::try_from(end.took).ok().and_then(|took| self.started_at.checked_add(took).ok()).unwrap_or(self.started_at)
+    }
+
     /// The record of a call that ended so.
-    pub(crate) fn record(&self, end: &End, ended_at: Timestamp) -> CallRecord {
+    pub(crate) fn record(&self, end: &End) -> CallRecord {
         let session = &self.live.session;
         let reading = self.reading.as_deref();
         let sent = reading.and_then(|reading| reading.model.clone());
@@ -279,7 +287,7 @@ impl Begun {
         record.status_code = end.status;
         record.outcome = end.outcome;
         record.error = end.error.clone();
-        record.timestamp = ended_at;
+        record.timestamp = self.ended_at(end);
         record.latency_seconds = end.facts.latency_seconds;
         record.first_token_seconds = end.facts.first_token_seconds;
         record.cached = end.is_cached();

@@ -1,11 +1,8 @@
 //! Sessions: whose calls these are. A session has a loopback port of its own, and every connection to it belongs to it.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use agentrun_llm::call::Outcome;
@@ -79,8 +76,8 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts one call, whose client waited so long.
-    pub(crate) fn add(&mut self, end: &End, waited: Duration) {
+    /// Counts one call.
+    pub(crate) fn add(&mut self, end: &End) {
         let facts = &end.facts;
         let (spent, saved) = end.money();
         let answered = end.status == 200;
@@ -94,7 +91,7 @@ impl Totals {
         self.saved_usd += saved.unwrap_or_default();
         self.call_seconds += facts.latency_seconds;
         if end.is_cached() {
-            self.cached_seconds += (facts.latency_seconds - waited.as_secs_f64()).max(0.0);
+            self.cached_seconds += (facts.latency_seconds - end.took.as_secs_f64()).max(0.0);
         }
         if let Some(usage) = &facts.usage {
             self.input_tokens += usage.input_tokens.unwrap_or_default();
@@ -125,8 +122,8 @@ impl Live {
         Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default() })
     }
 
-    pub(crate) fn count(&self, end: &End, waited: Duration) {
-        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(end, waited);
+    pub(crate) fn count(&self, end: &End) {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(end);
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -134,7 +134,8 @@ impl Tee {
     fn end(&mut self, ending: Ending, heard: bool) {
         let Some(Open { call, leader, head }) = self.open.take() else { return };
         let captured = std::mem::replace(&mut self.captured, Captured::new());
-        Finished { call, leader, head, captured, ending, heard }.settle();
+        let took = call.started().elapsed();
+        Finished { call, leader, head, captured, ending, heard, took }.settle();
     }
 
     fn arrived(&mut self, frame: &Frame<Bytes>) {

@@ -1,6 +1,6 @@
 //! The end of a call that upstream answered: what is stored, what waits for it, what is recorded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agentrun_llm::{
     call::Outcome,
@@ -35,6 +35,8 @@ pub(crate) struct Finished {
     pub(crate) ending: Ending,
     /// Whether the client heard the end.
     pub(crate) heard: bool,
+    /// From the call's start to its answer's end.
+    pub(crate) took: Duration,
 }
 
 /// What the answer's bytes turned out to be.
@@ -95,6 +97,7 @@ impl Finished {
             entry: None,
             response: message.map(|text| (message_id, BodyText::Json(text))),
             response_bytes: self.captured.total,
+            took: self.took,
         };
         self.call.end(end);
     }
@@ -137,7 +140,6 @@ impl Finished {
             _ => None,
         };
         let answered_by = answer.and_then(|answer| answer.model.clone());
-        let latency = self.call.started().elapsed().as_secs_f64();
         let plain = self.head.encoding.is_none() && self.captured.whole && self.head.framing != Framing::Json;
         let first = answer.filter(|_| plain).and_then(|answer| self.captured.arrival(answer.first_content?));
         Facts {
@@ -146,7 +148,7 @@ impl Finished {
             usage,
             usage_error,
             error: answer.and_then(|answer| answer.error.clone()),
-            latency_seconds: latency,
+            latency_seconds: self.took.as_secs_f64(),
             first_token_seconds: first.map(|first| first.as_secs_f64()),
         }
     }
