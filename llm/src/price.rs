@@ -135,3 +135,52 @@ fn sum(parts: &[(&Price, u64)], per: u64, total_input: u64) -> Option<Decimal> {
         sum.checked_add(cost)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"{"version":"1","date":"2026-01-01","providers":[
+        {"id":"maker","match":["*maker*"],"fallback":[],"models":[
+            {"id":"m","match":["m"],"prices":[{"input":["1",[200,"2"],[300,"4"]],"output":["10"]}],
+             "variants":[{"when":{"service_tier":"flex"},"from":"2026-02-01","input":["0.5"]},{"when":{"service_tier":"flex"},"input":["7"],"output":["5"]}]},
+            {"id":"dated","match":["dated"],"prices":[{"output":["1"]},{"from":"2026-03-01","output":["2"]},{"between":["23:00:00","01:00:00"],"output":["3"]}]}]},
+        {"id":"seller","match":[],"fallback":["maker"],"models":[]}]}"#;
+
+    /// The total of so many million input and output tokens.
+    fn cost(provider: &str, model: &str, tokens: [u64; 2], at: &str, conditions: &[(&str, &str)]) -> String {
+        let table = PriceTable { table: serde_json::from_str(SMALL).unwrap() };
+        let usage = Usage { input_tokens: Some(tokens[0]), output_tokens: Some(tokens[1] * 1_000_000), ..Usage::default() };
+        table.cost_in(provider, model, &usage, at.parse().unwrap(), conditions).unwrap().total.to_string()
+    }
+
+    #[test]
+    fn a_threshold_changes_the_price_when_it_is_passed() {
+        let costs = [200, 201, 300, 301].map(|input| cost("maker", "m", [input, 0], "2026-01-01T00:00:00Z", &[]));
+        assert_eq!(costs, ["0.0002", "0.000402", "0.0006", "0.001204"]);
+    }
+
+    #[test]
+    fn dates_and_hours_are_in_utc_and_begin_where_they_say() {
+        let cases = [
+            ("2026-02-28T22:59:59Z", "1"),
+            ("2026-02-28T23:00:00Z", "3"),
+            ("2026-03-01T00:59:59Z", "3"),
+            ("2026-03-01T01:00:00Z", "2"),
+            ("2026-02-28T22:00:00-08:00", "2"),
+            ("2026-03-01T03:30:00+05:00", "1"),
+        ];
+        for (at, expected) in cases {
+            assert_eq!(cost("maker", "dated", [0, 1], at, &[]), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn special_conditions_hold_with_the_maker_alone() {
+        let flex = [("speed", "fast"), ("service_tier", "flex")];
+        assert_eq!(cost("maker", "M", [100, 1], "2026-02-01T00:00:00Z", &flex), "5.00005", "the first variant that has the price");
+        assert_eq!(cost("maker", "m", [100, 1], "2026-01-31T23:59:59Z", &flex), "5.0007", "the first is not valid yet");
+        assert_eq!(cost("maker", "m", [100, 1], "2026-02-01T00:00:00Z", &flex[..1]), "10.0001");
+        assert_eq!(cost("seller", "m", [100, 1], "2026-02-01T00:00:00Z", &flex), "10.0001");
+    }
+}

@@ -102,6 +102,14 @@ fn damage_is_named() {
 }
 
 #[test]
+fn the_limit_is_of_the_whole_message() {
+    let message = |bytes: usize| Message { payload: vec![0; bytes - 16], ..Message::default() }.encode().unwrap();
+    assert_eq!(decode(&message(4096), &[]).1, Ok(()));
+    // Known from the first twelve bytes, before any of the payload is kept.
+    assert_eq!(decode(&message(4097)[..12], &[]).1, Err(EventStreamError::TooLarge { bytes: 4097, limit: 4096, offset: 0 }));
+}
+
+#[test]
 fn what_the_format_cannot_hold_is_not_written() {
     let with = |name: &str, value: HeaderValue| Message { headers: vec![(name.to_owned(), value)], ..Message::default() }.encode();
     assert_eq!(with("", HeaderValue::Bool(true)), Err(EncodeError::Name(0)));

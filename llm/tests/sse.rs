@@ -57,6 +57,12 @@ fn reads_what_the_standard_describes() {
 }
 
 #[test]
+fn half_a_byte_order_mark_belongs_to_its_line() {
+    let (events, _) = decode(b"\xef\xbbdata: a\ndata: b\n\n", &[1], 1000);
+    assert_eq!(events, [SseEvent { event: None, data: b"b".to_vec(), end: 19 }]);
+}
+
+#[test]
 fn an_event_is_given_out_with_its_last_byte() {
     for stream in ["data: a\n\n", "data: a\r\n\r\n", "data: a\r\r"] {
         let mut decoder = SseDecoder::default();
