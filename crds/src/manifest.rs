@@ -50,8 +50,13 @@ impl Mistakes {
         self.told.is_empty()
     }
 
+    /// Whether further mistakes are only counted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.told.len() >= MAX_TOLD
+    }
+
     pub(crate) fn add(&mut self, place: Place, path: &str, message: String) {
-        if self.told.len() < MAX_TOLD {
+        if !self.is_full() {
             self.told.push(Mistake { line: place.line, column: place.column, path: path.to_owned(), message });
         } else {
             self.more += 1;

@@ -73,3 +73,14 @@ fn listed_combos_have_their_models_in_the_order_of_the_roles() {
     let ids: Vec<String> = combos.iter().map(|combo| combo.id).collect();
     assert_eq!(ids, ["planner=gpt-4.1 + solver=gpt-4.1-nano", "cheap"]);
 }
+
+#[test]
+fn the_manual_shows_a_manifest_that_is_right_and_names_every_field_of_the_spec() {
+    let manual = include_str!("../../docs/manifest.md");
+    let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    manifest::parse(example).unwrap();
+    let schema = agentrun_crds::schema::agent_run();
+    let fields = schema["properties"]["spec"]["properties"].as_object().unwrap();
+    let missing: Vec<&String> = fields.keys().filter(|field| !manual.contains(&format!("`spec.{field}"))).collect();
+    assert!(missing.is_empty(), "docs/manifest.md does not tell of {missing:?}");
+}

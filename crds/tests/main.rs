@@ -3,5 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod full;
+mod hostile;
+mod mistakes;
 mod schema;
 mod yaml;

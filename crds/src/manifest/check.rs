@@ -98,6 +98,9 @@ impl Checker<'_> {
     }
 
     fn unknown(&mut self, properties: Option<&'static Map<String, Value>>, field: &Field, path: &str) {
+        if self.mistakes.is_full() {
+            return self.mistakes.add(field.place, path, String::new());
+        }
         let names = || properties.into_iter().flat_map(|properties| properties.keys()).map(String::as_str);
         let message = match nearest(&field.key, names()) {
             Some(near) => format!("there is no such field: did you mean `{near}`?"),

@@ -21,6 +21,10 @@ pub(super) fn check(spec: &Node, mistakes: &mut Mistakes) {
             Some((role.get("name")?.text()?, models.iter().filter_map(Node::text).collect()))
         })
         .collect();
+    // Past the schema's bounds, which it tells, comparing every combo with every model would take too long.
+    if roles.len() > 16 || roles.iter().any(|(_, models)| models.len() > 64) {
+        return;
+    }
     let mut seen = Seen::default();
     for (position, combo) in listed.iter().enumerate() {
         let path = format!("spec.combos[{position}]");
@@ -87,17 +91,17 @@ impl Seen {
         let id = combo.get("id");
         let place = id.map_or(combo.place, |id| id.place);
         let id = id.and_then(Node::text).map_or(label, str::to_owned);
-        if !id.is_empty() {
-            if let Some(first) = self.ids.insert(id.clone(), position) {
-                let message = format!("`{id}` is the id of combo {first} already: ids must be unique");
-                return mistakes.add(place, &joined(path, "id"), message);
-            }
+        if !id.is_empty()
+            && let Some(first) = self.ids.insert(id.clone(), position)
+        {
+            let message = format!("`{id}` is the id of combo {first} already: ids must be unique");
+            return mistakes.add(place, &joined(path, "id"), message);
         }
         let chosen: BTreeMap<String, String> = named.collect();
-        if chosen.len() == roles.len() {
-            if let Some(first) = self.models.insert(chosen, position) {
-                mistakes.add(combo.place, path, format!("combo {first} has the same models: leave one out"));
-            }
+        if chosen.len() == roles.len()
+            && let Some(first) = self.models.insert(chosen, position)
+        {
+            mistakes.add(combo.place, path, format!("combo {first} has the same models: leave one out"));
         }
     }
 }

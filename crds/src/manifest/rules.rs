@@ -88,22 +88,22 @@ fn agent(spec: &Node, mistakes: &mut Mistakes) {
 }
 
 fn scoring(spec: &Node, mistakes: &mut Mistakes) {
-    if let Some(pattern) = spec.at(&["scoring", "regex", "pattern"]) {
-        if let Some(Err(ScoreError::Pattern { source, .. })) = pattern.text().map(Pattern::new) {
-            let reason = source.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            mistakes.add(pattern.place, "spec.scoring.regex.pattern", format!("the pattern does not compile: {reason}"));
-        }
+    if let Some(pattern) = spec.at(&["scoring", "regex", "pattern"])
+        && let Some(Err(ScoreError::Pattern { source, .. })) = pattern.text().map(Pattern::new)
+    {
+        let reason = source.to_string();
+        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        mistakes.add(pattern.place, "spec.scoring.regex.pattern", format!("the pattern does not compile: {reason}"));
     }
-    if let Some(pointer) = spec.at(&["scoring", "json", "pointer"]) {
-        if let Some(Err(error)) = pointer.text().map(JsonPointer::new) {
-            mistakes.add(pointer.place, "spec.scoring.json.pointer", error.to_string());
-        }
+    if let Some(pointer) = spec.at(&["scoring", "json", "pointer"])
+        && let Some(Err(error)) = pointer.text().map(JsonPointer::new)
+    {
+        mistakes.add(pointer.place, "spec.scoring.json.pointer", error.to_string());
     }
-    if let Some(command) = spec.at(&["scoring", "command"]) {
-        if command.items().first().is_some_and(|program| program.text() == Some("")) {
-            let message = "the program is empty: write one, as in [python3, score.py]".to_owned();
-            mistakes.add(command.items()[0].place, "spec.scoring.command[0]", message);
-        }
+    if let Some(command) = spec.at(&["scoring", "command"])
+        && command.items().first().is_some_and(|program| program.text() == Some(""))
+    {
+        let message = "the program is empty: write one, as in [python3, score.py]".to_owned();
+        mistakes.add(command.items()[0].place, "spec.scoring.command[0]", message);
     }
 }

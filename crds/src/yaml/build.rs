@@ -29,18 +29,18 @@ pub(crate) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Node> {
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim_start().starts_with('{') {
-        if let Ok(value) = serde_json::from_str::<Value>(text) {
-            // JSON may be indented with tabs, which YAML refuses, and holds none elsewhere; a blank keeps every place.
-            let mut ignored = Mistakes::default();
-            let tree = Builder::new(&mut ignored).read(&text.replace('\t', " "));
-            let same = tree.filter(|tree| tree.to_value() == value);
-            return if ignored.is_empty() {
-                same.or_else(|| Some(Node::from_value(&value, start)))
-            } else {
-                Builder::new(mistakes).read(text)
-            };
-        }
+    let json = text.trim_start().starts_with('{').then(|| serde_json::from_str::<Value>(text).ok()).flatten();
+    if let Some(value) = json {
+        // JSON may be indented with tabs, which YAML refuses, and holds none elsewhere; a blank keeps every place.
+        // What else YAML cannot read of it (escaped surrogate pairs) is read without places.
+        let mut found = Mistakes::default();
+        return match Builder::new(&mut found).read(&text.replace('\t', " ")) {
+            Some(tree) => {
+                *mistakes = found;
+                Some(tree)
+            }
+            None => Some(Node::from_value(&value, start)),
+        };
     }
     Builder::new(mistakes).read(text)
 }
@@ -128,11 +128,14 @@ impl<'a> Builder<'a> {
     }
 
     fn syntax(&mut self, text: &str, place: Place, info: &str) {
-        let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
-        let indent = &line[..line.len() - line.trim_start().len()];
-        let hint = if indent.contains('\t') { ": indent with blanks, YAML allows no tabs there" } else { "" };
+        let is_tabbed = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+        let near = text.lines().enumerate().skip(place.line.saturating_sub(1)).take(2);
+        if let Some((index, _)) = near.into_iter().find(|(_, line)| is_tabbed(line)) {
+            let message = "this line is indented with a tab: use blanks, YAML allows no tabs there".to_owned();
+            return self.mistakes.add(Place { line: index + 1, column: 1 }, "", message);
+        }
         let path = self.path();
-        self.mistakes.add(place, &path, format!("this is not YAML: {info}{hint}"));
+        self.mistakes.add(place, &path, format!("this is not YAML: {info}"));
     }
 
     fn event(&mut self, event: Event<'_>, place: Place) -> Result<(), Stop> {
