@@ -38,6 +38,15 @@ fn limits_are_errors() {
 }
 
 #[test]
+fn only_utf16_joins_surrogates() {
+    let wide = |units: [u32; 4]| units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>();
+    let quote = u32::from(b'"');
+    assert_eq!(Json::parse(b"\"\0\x3d\xd8\x00\xde\"\0").unwrap().as_str(), Some("\u{1f600}"));
+    assert_eq!(Json::parse(&wide([quote, 0xd83d, 0xde00, quote])).unwrap().as_str(), None);
+    assert_eq!(Json::parse(&wide([quote, 0x10_ffff, 0x11_0000, quote])), Err(JsonError::Encoding { encoding: "UTF-32", offset: 8 }));
+}
+
+#[test]
 fn errors_say_where() {
     let cases = [
         ("{\"a\" 1}", "reading json: expected ':' at byte 5"),
