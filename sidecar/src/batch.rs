@@ -33,10 +33,13 @@ struct Shared<T> {
     limit: usize,
 }
 
+/// Somebody who waits for a flush.
+type Waiting = oneshot::Sender<Result<(), String>>;
+
 struct State<T> {
     items: Vec<T>,
     bytes: usize,
-    flushes: Vec<oneshot::Sender<()>>,
+    flushes: Vec<Waiting>,
     failure: Option<String>,
     closed: bool,
 }
@@ -61,12 +64,18 @@ impl<T: Send + 'static> Batcher<T> {
         state.bytes += bytes;
     }
 
-    /// Waits until the queue is below its limit: what slows new calls when the disk cannot follow.
-    pub(crate) async fn room(&self) {
+    /// Waits until the queue is below its limit: what slows new calls when the disk cannot follow. Fails when it cannot be written.
+    pub(crate) async fn room(&self) -> Result<(), String> {
         loop {
             let notified = self.shared.room.notified();
-            if self.shared.lock().bytes <= self.shared.limit {
-                return;
+            {
+                let state = self.shared.lock();
+                if state.bytes <= self.shared.limit {
+                    return Ok(());
+                }
+                if let Some(failure) = &state.failure {
+                    return Err(failure.clone());
+                }
             }
             notified.await;
         }
@@ -77,13 +86,13 @@ impl<T: Send + 'static> Batcher<T> {
         self.shared.lock().failure.clone()
     }
 
-    /// Waits until everything queued before is written.
-    pub(crate) async fn flush(&self) {
+    /// Waits until everything queued before is written, or could not be.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
         let (done, written) = oneshot::channel();
         self.shared.lock().flushes.push(done);
         self.shared.wake.notify_one();
         // The thread drops the sender only when it ends, after it has written what it had.
-        written.await.ok();
+        written.await.unwrap_or(Ok(()))
     }
 }
 
@@ -125,7 +134,7 @@ impl<T> Shared<T> {
                     self.lock().failure = None;
                     for done in flushes {
                         // Whoever asked may have stopped waiting.
-                        done.send(()).ok();
+                        done.send(Ok(())).ok();
                     }
                 }
                 Err(failure) if closed => {
@@ -140,7 +149,7 @@ impl<T> Shared<T> {
         }
     }
 
-    fn put_back(&self, mut batch: Vec<T>, bytes: usize, flushes: Vec<oneshot::Sender<()>>, failure: String) {
+    fn put_back(&self, mut batch: Vec<T>, bytes: usize, flushes: Vec<Waiting>, failure: String) {
         let mut state = self.lock();
         if state.failure.is_none() {
             tracing::error!(%failure, waiting = batch.len(), "cannot write; will try again");
@@ -148,8 +157,11 @@ impl<T> Shared<T> {
         batch.append(&mut state.items);
         state.items = batch;
         state.bytes += bytes;
-        state.flushes.extend(flushes);
+        for done in flushes {
+            done.send(Err(failure.clone())).ok();
+        }
         state.failure = Some(failure);
+        self.room.notify_waiters();
         if !state.closed {
             let (guard, _) = self.wake.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner);
             drop(guard);

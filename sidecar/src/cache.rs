@@ -79,10 +79,11 @@ impl Cache {
         self.memory.insert(key, entry);
     }
 
-    /// Waits until all that was stored is on disk.
-    pub(crate) async fn flush(&self) {
-        if let Some(disk) = &self.disk {
-            disk.flush().await;
+    /// Waits until all that was stored is on disk, or could not be written.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        match &self.disk {
+            Some(disk) => disk.flush().await,
+            None => Ok(()),
         }
     }
 

@@ -167,7 +167,7 @@ impl fmt::Display for UpstreamRule {
 pub struct Limits {
     /// Bytes of a request's head, or of an upstream answer's.
     pub head_bytes: usize,
-    /// Bytes of a request's body; more is refused with 413.
+    /// Bytes that a request's body may announce; more is refused with 413.
     pub request_bytes: u64,
     /// Bytes of a request or an answer that are read and cached; a larger one is passed on and recorded without its body.
     pub entry_bytes: usize,
@@ -175,7 +175,8 @@ pub struct Limits {
     pub connections: usize,
     /// Concurrent HTTP/2 streams of one client connection.
     pub streams: u32,
-    /// For a client to send a request's head or a ClientHello.
+    /// For a client to send a request's head or a ClientHello; an idle connection is closed after it too, so it is longer than
+    /// clients keep theirs.
     pub head_timeout: Duration,
     /// For an upstream connection to be made, TLS included.
     pub connect_timeout: Duration,
@@ -197,7 +198,7 @@ impl Default for Limits {
             entry_bytes: 16 << 20,
             connections: 8192,
             streams: 256,
-            head_timeout: Duration::from_secs(30),
+            head_timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(300),

@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     Route { asked: String, model: String, reason: String },
     #[error("no stored answer to this call, and the cache mode is ReplayOnly")]
     ReplayMiss,
+    #[error("records cannot be written, and no more fit in memory: {0}")]
+    Records(String),
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
 }
@@ -35,7 +37,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Records(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::NoHost | Self::BodyRead(_) | Self::Route { .. } => StatusCode::BAD_REQUEST,
             Self::EntranceClosed(_) => StatusCode::FORBIDDEN,

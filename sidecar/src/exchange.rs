@@ -58,7 +58,7 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let proxy = &connection.proxy;
     call.admit()?;
-    proxy.room_for_records().await;
+    proxy.room_for_records().await?;
     if pass::is_upgrade(&request) {
         return pass::upgrade(call, provider, target, request).await;
     }
@@ -163,6 +163,17 @@ pub(crate) fn forwarded_headers(headers: &mut HeaderMap) {
     strip_connection_headers(headers);
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::EXPECT);
+    join_cookies(headers);
+}
+
+/// HTTP/2 clients may send several `cookie` headers; HTTP/1.1 knows one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// Drops the headers that belong to one connection (RFC 9110, section 7.6.1), and those that `Connection` names.

@@ -162,7 +162,7 @@ async fn pass(connection: &Connection, mut client: Buffered<TcpStream>, upstream
     metrics.tunnels.inc();
     let copied = tokio::select! {
         copied = tunnel::copy(&mut client, &mut upstream) => copied,
-        () = connection.proxy.drain.ended() => Ok((0, 0)),
+        () = connection.live.drain.ended() => Ok((0, 0)),
     };
     if let Ok((sent, received)) = &copied {
         metrics.tunnelled_bytes.inc_by(sent + received);

@@ -29,6 +29,7 @@ pub(crate) async fn tls(connection: Connection, stream: Buffered<TcpStream>) -> 
     let stream = timeout(connection.proxy.limits.head_timeout, accepting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
     let stream = stream.inspect_err(|error| {
         connection.proxy.metrics.handshake_failures.inc();
+        connection.live.count_failed_handshake();
         tracing::debug!(%host, %error, "a client does not agree on TLS; does it trust our certificate authority?");
     })?;
     match stream.get_ref().1.alpn_protocol() {

@@ -127,14 +127,14 @@ impl Journal {
         self.0.push(recorded, bytes);
     }
 
-    /// Waits while more records wait for the disk than memory may hold.
-    pub(crate) async fn room(&self) {
-        self.0.room().await;
+    /// Waits while more records wait for the disk than memory may hold; fails when it cannot be written.
+    pub(crate) async fn room(&self) -> Result<(), String> {
+        self.0.room().await
     }
 
-    /// Waits until all that was pushed is durable.
-    pub(crate) async fn flush(&self) {
-        self.0.flush().await;
+    /// Waits until all that was pushed is durable, or could not be written.
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        self.0.flush().await
     }
 
     /// Why records cannot be written, while that is so.

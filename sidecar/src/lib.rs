@@ -55,6 +55,7 @@ use crate::{
     args::Args,
     cache::Cache,
     drain::Drain,
+    error::Refusal,
     journal::Journal,
     metrics::Metrics,
     session::Live,
@@ -135,9 +136,26 @@ impl Proxy {
     }
 
     /// Slows calls down while records wait for a disk that cannot follow.
-    async fn room_for_records(&self) {
-        if let Some(journal) = &self.journal {
-            journal.room().await;
+    async fn room_for_records(&self) -> Result<(), Refusal> {
+        match &self.journal {
+            Some(journal) => journal.room().await.map_err(Refusal::Records),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every answer and record so far is on disk, and says so where one cannot be written.
+    async fn flush(&self) {
+        let journal = async {
+            match &self.journal {
+                Some(journal) => journal.flush().await,
+                None => Ok(()),
+            }
+        };
+        let (cache, journal) = tokio::join!(self.cache.flush(), journal);
+        for (what, written) in [("answers", cache), ("records", journal)] {
+            if let Err(failure) = written {
+                tracing::error!(what, %failure, "could not be written");
+            }
         }
     }
 }
@@ -218,10 +236,7 @@ impl Sidecar {
 
     /// Waits until every answer and record so far is on disk.
     pub async fn flush(&self) {
-        self.proxy.cache.flush().await;
-        if let Some(journal) = &self.proxy.journal {
-            journal.flush().await;
-        }
+        self.proxy.flush().await;
     }
 
     /// Stops: new calls get 503, running ones have `grace` to end, then everything is written. Returns whether all ended.
@@ -255,10 +270,7 @@ impl OpenSession {
     pub async fn close(self, grace: Duration) -> Totals {
         self.live.drain.close(grace).await;
         self.accepting.abort();
-        if let Some(journal) = &self.proxy.journal {
-            journal.flush().await;
-        }
-        self.proxy.cache.flush().await;
+        self.proxy.flush().await;
         self.live.totals()
     }
 }

@@ -73,6 +73,8 @@ pub struct Totals {
     pub input_tokens: u64,
     /// Output tokens, where known.
     pub output_tokens: u64,
+    /// Connections to LLM hosts whose client did not accept our certificate: it does not use the trust it was given.
+    pub failed_handshakes: u64,
 }
 
 impl Totals {
@@ -124,6 +126,10 @@ impl Live {
 
     pub(crate) fn count(&self, end: &End) {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(end);
+    }
+
+    pub(crate) fn count_failed_handshake(&self) {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).failed_handshakes += 1;
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -88,8 +88,8 @@ impl Disk {
         self.writer.push((key, entry), bytes);
     }
 
-    pub(crate) async fn flush(&self) {
-        self.writer.flush().await;
+    pub(crate) async fn flush(&self) -> Result<(), String> {
+        self.writer.flush().await
     }
 }
 
