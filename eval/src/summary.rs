@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_told_is_bounded() {
         let spec = Spec { method: Method::BruteForce, combos: 1, datapoints: 1000, samples: 1 };
-        let observations = (0..1000).map(|datapoint| failed(0, datapoint, &format!("{}{datapoint}", "x".repeat(299)))).collect();
+        let observations = (0..1000).map(|datapoint| failed(0, datapoint, &format!("{datapoint}{}", "x".repeat(400)))).collect();
         let summary = summarize(&spec, &observations);
         assert_eq!(summary.failures.len(), MAX_FAILURES);
         assert!(summary.failures.iter().all(|group| group.message.chars().count() == 300));

@@ -112,6 +112,27 @@ fn failing_fast_or_having_no_price_never_pays() {
 }
 
 #[test]
+fn a_combo_that_only_fails_comes_after_one_that_answers_wrongly_and_slowly() {
+    let observations: Observations =
+        [(key(0, 0), failed(FailureReason::AgentExit)), (key(1, 0), succeeded(0.0, 9.0, "9")), (key(2, 0), succeeded(0.0, 10.0, "1"))]
+            .into_iter()
+            .collect();
+    for objective in [PLAIN, Objective { latency_weight: 2.0, cost_weight: 2.0 }] {
+        assert_eq!(rank(&combos(3), &observations, &objective).last().unwrap().index, 0);
+    }
+}
+
+#[test]
+fn a_failed_trial_is_charged_both_weights_in_full() {
+    let trials =
+        [(key(0, 0), succeeded(1.0, 1.0, "1")), (key(0, 1), failed(FailureReason::AgentExit)), (key(1, 0), succeeded(1.0, 3.0, "3"))];
+    let ranked = rank(&combos(2), &trials.into_iter().collect(), &Objective { latency_weight: 0.25, cost_weight: 0.5 });
+    let objectives: Vec<(usize, f64)> = ranked.iter().map(|row| (row.index, row.objective)).collect();
+    // 0: 1 at the least latency and cost, then 0 - 0.25 - 0.5. 1: 1 at the greatest of both.
+    assert_eq!(objectives, [(1, 0.25), (0, 0.125)]);
+}
+
+#[test]
 fn one_lucky_trial_does_not_beat_a_measured_combo() {
     let mut observations: Observations = (0..10).map(|datapoint| (key(0, datapoint), succeeded(0.5, 1.0, "1"))).collect();
     observations.record(key(1, 0), succeeded(1.0, 1.0, "1"));
