@@ -1,0 +1,412 @@
+//! A manifest with all it names, checked before anything is started or paid.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use agentrun_crds::{
+    AgentRun, Mistakes,
+    agent::{Input as InputWay, Output as OutputWay},
+    dataset::DatasetSource,
+    manifest,
+    network::{CacheMode as ManifestCacheMode, CacheScope, CaptureMode as ManifestCapture, ProviderShape},
+};
+use agentrun_eval::{
+    combo::{Combo, Combos},
+    dataset::Dataset,
+    score::Scoring as Scorer,
+    select::Spec,
+};
+use agentrun_llm::provider::{Hosts, Shape};
+use agentrun_sidecar::{CacheMode, UpstreamRule};
+use sha2::{Digest, Sha256};
+
+use super::{
+    agent::{Agent, find_program},
+    environment::{Variables, kept_from_proxy},
+    exchange::unfit_for_environment,
+    scoring::Scoring,
+};
+
+/// The largest manifest.
+const MANIFEST_BYTES: u64 = 8 << 20;
+/// The largest dataset.
+const DATASET_BYTES: u64 = 1 << 30;
+/// Larger files are no part of what a run is recognised by.
+const FINGERPRINT_BYTES: u64 = 64 << 20;
+/// How many mistakes of one kind are told.
+const MOST_MISTAKES: usize = 20;
+
+/// How an agent is given its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    File,
+    Stdin,
+    Env(String),
+}
+
+/// Where an agent leaves its output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    File,
+    Stdout,
+}
+
+/// Everything that a run on this machine follows from.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) manifest: AgentRun,
+    pub(crate) combos: Combos,
+    pub(crate) dataset: Arc<Dataset>,
+    pub(crate) spec: Spec,
+    pub(crate) agent: Agent,
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+    pub(crate) timeout: Duration,
+    pub(crate) scoring: Scoring,
+    /// Who shares cached answers.
+    pub(crate) scope: String,
+    pub(crate) cache: CacheMode,
+    pub(crate) parallelism: usize,
+    pub(crate) retries: u32,
+    /// Proxy variables are set, base URLs are set.
+    pub(crate) capture: (bool, bool),
+    pub(crate) hosts: Hosts,
+    pub(crate) upstreams: Vec<UpstreamRule>,
+    /// Hosts of this machine whose calls are read.
+    pub(crate) local_hosts: Vec<String>,
+    /// What people should know of how the manifest is taken here.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("reading the manifest {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is larger than 8 MiB: a manifest is smaller; put the datapoints into a file of their own", .0.display())]
+    TooLarge(PathBuf),
+    #[error("{} is not UTF-8 text (byte {position})", path.display())]
+    NotText { path: PathBuf, position: usize },
+    #[error("{}", Listed { path, mistakes })]
+    Mistakes { path: PathBuf, mistakes: Vec<String> },
+}
+
+/// Mistakes under the file they are in.
+struct Listed<'a> {
+    path: &'a Path,
+    mistakes: &'a [String],
+}
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        write!(formatter, "{} has {count} {}", self.path.display(), if count == 1 { "mistake" } else { "mistakes" })?;
+        self.mistakes.iter().try_for_each(|mistake| write!(formatter, "\n  {mistake}"))
+    }
+}
+
+impl Plan {
+    /// Reads a manifest and what it names, relative to its folder.
+    ///
+    /// # Errors
+    /// All mistakes at once: those of the text with their lines, else those that only this machine can tell.
+    pub(crate) fn read(path: &Path, inherited: &Variables) -> Result<Self, PlanError> {
+        let manifest = read_manifest(path)?;
+        let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
+        let mut check = Check { manifest: &manifest, home: &home, inherited, mistakes: Vec::new(), notes: Vec::new() };
+        let parts = check.all();
+        let Check { mistakes, notes, .. } = check;
+        match parts {
+            Some(parts) if mistakes.is_empty() => Ok(Self::of(manifest, parts, notes)),
+            _ => Err(PlanError::Mistakes { path: path.to_owned(), mistakes }),
+        }
+    }
+
+    fn of(manifest: AgentRun, parts: Parts, notes: Vec<String>) -> Self {
+        let spec = &manifest.spec;
+        let name = manifest.metadata.name.clone();
+        let capture = |mode| spec.capture.contains(&mode);
+        let base_url = capture(ManifestCapture::BaseUrl);
+        Self {
+            spec: spec.selection(parts.combos.len(), parts.dataset.len()),
+            combos: parts.combos,
+            dataset: Arc::new(parts.dataset),
+            agent: parts.agent,
+            input: match spec.agent.input.way() {
+                InputWay::File(_) => Input::File,
+                InputWay::Stdin => Input::Stdin,
+                InputWay::Env(name) => Input::Env(name.to_owned()),
+            },
+            output: match spec.agent.output.way() {
+                OutputWay::File(_) => Output::File,
+                OutputWay::Stdout => Output::Stdout,
+            },
+            timeout: Duration::from_secs(u64::try_from(spec.agent.timeout_seconds).unwrap_or(1)),
+            scoring: parts.scoring,
+            scope: match spec.cache.scope {
+                CacheScope::Run => format!("run/{name}"),
+                CacheScope::Namespace => format!("namespace/{}", manifest.metadata.namespace.as_deref().unwrap_or("default")),
+                CacheScope::Shared => "shared".to_owned(),
+            },
+            cache: match spec.cache.mode {
+                ManifestCacheMode::ReadWrite => CacheMode::ReadWrite,
+                ManifestCacheMode::ReadOnly => CacheMode::ReadOnly,
+                ManifestCacheMode::Refresh => CacheMode::Refresh,
+                ManifestCacheMode::ReplayOnly => CacheMode::ReplayOnly,
+                ManifestCacheMode::Off => CacheMode::Off,
+            },
+            parallelism: usize::try_from(spec.limits.parallelism).unwrap_or(1).max(1),
+            retries: u32::try_from(spec.limits.retries).unwrap_or(0),
+            capture: (capture(ManifestCapture::Connect) || !base_url, base_url),
+            hosts: parts.hosts,
+            upstreams: parts.upstreams,
+            local_hosts: parts.local_hosts,
+            notes,
+            name,
+            manifest,
+        }
+    }
+
+    /// Which models a combo's calls are sent to instead of those that the agent asks for.
+    pub(crate) fn replacements(&self, combo: &Combo) -> Vec<(String, String)> {
+        self.manifest.spec.replacements(&combo.models)
+    }
+
+    /// What makes two evaluations the same one: the specification, the datapoints, the simulation if any, and the files that the agent's and
+    /// the scorer's commands name. How many trials run at once is no part of it.
+    pub(crate) fn fingerprint(&self, simulation: Option<&str>) -> String {
+        let mut spec = serde_json::to_value(&self.manifest.spec).unwrap_or_default();
+        if let Some(fields) = spec.as_object_mut() {
+            fields.shift_remove("suspend");
+        }
+        if let Some(limits) = spec.pointer_mut("/limits").and_then(|limits| limits.as_object_mut()) {
+            limits.shift_remove("parallelism");
+        }
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        };
+        add(spec.to_string().as_bytes());
+        for datapoint in self.dataset.iter() {
+            let text = serde_json::json!([datapoint.id, datapoint.input, datapoint.expected, datapoint.metadata]);
+            add(text.to_string().as_bytes());
+        }
+        add(simulation.unwrap_or_default().as_bytes());
+        let scorer = match &self.scoring {
+            Scoring::Builtin(_) => Vec::new(),
+            Scoring::Command { scorer, folder } => scorer.argv().iter().map(|text| folder.join(text)).collect(),
+        };
+        for path in self.agent.files().into_iter().chain(scorer) {
+            if fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() <= FINGERPRINT_BYTES) {
+                add(&fs::read(&path).unwrap_or_default());
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Reads a manifest's text and tells all its mistakes with their places.
+pub(crate) fn read_manifest(path: &Path) -> Result<AgentRun, PlanError> {
+    let failed = |source| PlanError::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MANIFEST_BYTES {
+        return Err(PlanError::TooLarge(path.to_owned()));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| PlanError::NotText { path: path.to_owned(), position: error.utf8_error().valid_up_to() })?;
+    manifest::parse(&text).map_err(|mistakes| PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) })
+}
+
+fn told(mistakes: &Mistakes) -> Vec<String> {
+    mistakes.to_string().lines().map(str::to_owned).collect()
+}
+
+/// What was read beside the manifest.
+struct Parts {
+    combos: Combos,
+    dataset: Dataset,
+    agent: Agent,
+    scoring: Scoring,
+    hosts: Hosts,
+    upstreams: Vec<UpstreamRule>,
+    local_hosts: Vec<String>,
+}
+
+/// Gathers what is wrong, so that all of it is told at once.
+struct Check<'a> {
+    manifest: &'a AgentRun,
+    home: &'a Path,
+    inherited: &'a Variables,
+    mistakes: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Check<'_> {
+    fn all(&mut self) -> Option<Parts> {
+        let spec = &self.manifest.spec;
+        let combos = spec.combos().map_err(|error| format!("spec.roles: {error}"));
+        let combos = self.keep(combos);
+        let dataset = self.dataset();
+        let container = spec.agent.container.as_deref();
+        let agent = Agent::read(&spec.template.0, container, self.home, self.inherited).map_err(|error| error.to_string());
+        let agent = self.keep(agent);
+        let scoring = self.scoring(dataset.as_ref());
+        let hosts = self.hosts();
+        let upstreams = self.upstreams();
+        if let Some(dataset) = &dataset {
+            self.inputs(dataset);
+        }
+        if let Some(agent) = &agent {
+            self.note_agent(agent);
+        }
+        if spec.capture.contains(&ManifestCapture::Dns) {
+            self.notes.push("spec.capture: Dns needs a pod and is left out; Connect takes its place here".to_owned());
+        }
+        if spec.trust.is_some() {
+            self.notes.push("spec.trust: a ConfigMap needs a cluster and is left out; --upstream-ca FILE takes its place here".to_owned());
+        }
+        let local_hosts = spec.providers.iter().filter_map(|provider| local_host(&provider.base_url)).collect();
+        Some(Parts { combos: combos?, dataset: dataset?, agent: agent?, scoring: scoring?, hosts: hosts?, upstreams, local_hosts })
+    }
+
+    fn keep<T>(&mut self, result: Result<T, String>) -> Option<T> {
+        result.map_err(|mistake| self.mistakes.push(mistake)).ok()
+    }
+
+    fn dataset(&mut self) -> Option<Dataset> {
+        let dataset = &self.manifest.spec.dataset;
+        let limit = usize::try_from(dataset.limit).unwrap_or(0);
+        let (place, read) = match dataset.source() {
+            DatasetSource::Items(items) => ("spec.dataset.items".to_owned(), Dataset::from_items(items.to_vec(), limit)),
+            DatasetSource::ConfigMap(_) => {
+                self.mistakes.push("spec.dataset.configMap: a ConfigMap needs a cluster: use `file` or `items` here".to_owned());
+                return None;
+            }
+            DatasetSource::File(file) => {
+                let path = self.home.join(file);
+                match read_bounded(&path, DATASET_BYTES) {
+                    Ok(bytes) => (path.display().to_string(), Dataset::from_jsonl(&bytes, limit)),
+                    Err(error) => {
+                        self.mistakes.push(format!("spec.dataset.file: reading {}: {error}", path.display()));
+                        return None;
+                    }
+                }
+            }
+        };
+        read.map_err(|mistakes| {
+            self.mistakes.extend(mistakes.to_string().lines().map(|mistake| format!("{place}: {mistake}")));
+        })
+        .ok()
+    }
+
+    fn scoring(&mut self, dataset: Option<&Dataset>) -> Option<Scoring> {
+        let scorer = self.manifest.spec.scoring.scoring().map_err(|error| format!("spec.scoring: {}", super::trial::chain(&error)));
+        match self.keep(scorer)? {
+            None => {
+                self.mistakes.push("spec.scoring.container: a container needs a cluster: use `command` or another scorer here".to_owned());
+                None
+            }
+            Some(Scorer::Builtin(scorer)) => {
+                let unscorable = dataset.map(|dataset| scorer.unscorable(dataset, MOST_MISTAKES)).unwrap_or_default();
+                self.mistakes.extend(unscorable.into_iter().map(|error| format!("spec.scoring: {error}")));
+                Some(Scoring::Builtin(scorer))
+            }
+            Some(Scorer::Command(scorer)) => {
+                let program = &scorer.argv()[0];
+                let path = self.inherited.get(std::ffi::OsStr::new("PATH")).map(std::ffi::OsString::as_os_str);
+                if find_program(program, self.home, path).is_none() {
+                    self.mistakes.push(format!("spec.scoring.command: `{program}` is not a program on this machine: install it, or write its path"));
+                }
+                Some(Scoring::Command { scorer, folder: self.home.to_owned() })
+            }
+        }
+    }
+
+    fn inputs(&mut self, dataset: &Dataset) {
+        let InputWay::Env(name) = self.manifest.spec.agent.input.way() else {
+            return;
+        };
+        let unfit = dataset.iter().filter_map(|datapoint| Some((&datapoint.id, unfit_for_environment(name, &datapoint.input_text())?)));
+        self.mistakes.extend(unfit.take(MOST_MISTAKES).map(|(id, why)| format!("spec.agent.input.env: datapoint `{id}` {why}")));
+    }
+
+    fn hosts(&mut self) -> Option<Hosts> {
+        let mut hosts = Hosts::builtin();
+        for (index, provider) in self.manifest.spec.providers.iter().enumerate() {
+            let shape = match provider.shape {
+                ProviderShape::OpenAI => Shape::OpenAi,
+                ProviderShape::Anthropic => Shape::Anthropic,
+                ProviderShape::Gemini => Shape::Gemini,
+                ProviderShape::Cohere => Shape::Cohere,
+                ProviderShape::Bedrock => Shape::Bedrock,
+            };
+            let added = hosts.add(&provider.name, &provider.base_url, shape).map_err(|error| format!("spec.providers[{index}].baseUrl: {error}"));
+            self.keep(added);
+        }
+        Some(hosts)
+    }
+
+    fn upstreams(&mut self) -> Vec<UpstreamRule> {
+        let mut rules = Vec::new();
+        for (index, upstream) in self.manifest.spec.upstreams.iter().enumerate() {
+            let rule = format!("{}={}", upstream.host, upstream.url).parse().map_err(|error: String| format!("spec.upstreams[{index}]: {error}"));
+            rules.extend(self.keep(rule));
+        }
+        rules
+    }
+
+    fn note_agent(&mut self, agent: &Agent) {
+        if !agent.left_out.is_empty() {
+            self.notes.push(format!("left out here, as there is no pod: {}", agent.left_out.join(", ")));
+        }
+        let kept = kept_from_proxy(agent.explicit());
+        if !kept.is_empty() {
+            let names = kept.join(", ");
+            self.notes.push(format!("the template's own {names} is kept: calls that go past the proxy are not seen, and such trials end Unobserved"));
+        }
+    }
+}
+
+/// The host of a base URL on this machine's own loopback, as `NO_PROXY` would name it.
+fn local_host(base_url: &str) -> Option<String> {
+    let authority = base_url.split_once("://")?.1.split('/').next()?;
+    let names = [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")];
+    names.into_iter().find(|(written, _)| authority == *written || authority.starts_with(&format!("{written}:"))).map(|(_, name)| name.to_owned())
+}
+
+fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other("it is larger than 1 GiB: split it"));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_on_this_machine_is_known_as_such() {
+        let table = [
+            ("http://localhost:11434/v1", Some("localhost")),
+            ("http://127.0.0.1", Some("127.0.0.1")),
+            ("http://[::1]:8000/v1", Some("::1")),
+            ("https://localhost.example/v1", None),
+            ("https://llm.example", None),
+        ];
+        for (url, expected) in table {
+            assert_eq!(local_host(url).as_deref(), expected, "{url}");
+        }
+    }
+}
