@@ -1,2 +1,50 @@
-//! The `agentrun` command.
-fn main() {}
+//! The command line: `agentrun`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod local;
+mod printer;
+mod report;
+mod settings;
+mod simulate;
+mod talk;
+mod verbs;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Verb},
+    printer::Printer,
+    verbs::Context,
+};
+
+fn main() -> ExitCode {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let arguments = Arguments::parse();
+    let context = Context { printer: Printer::default(), state: arguments.state };
+    talk::install(&context.printer);
+    let outcome = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let outcome = runtime.block_on(dispatch(arguments.verb, &context));
+        // A thread that still waits for a disk or a lock is not waited for.
+        runtime.shutdown_background();
+        outcome
+    });
+    talk::exit_code(outcome, &context.printer)
+}
+
+async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
+    match verb {
+        Verb::Run(arguments) => verbs::run::run(arguments, context).await,
+        Verb::Exec(arguments) => verbs::exec::run(arguments, context).await,
+        Verb::Get(arguments) => verbs::get::run(arguments, context),
+        Verb::Calls(arguments) => verbs::calls::run(arguments, context),
+        Verb::Export(arguments) => verbs::export::run(arguments, context),
+        Verb::Cache(arguments) => verbs::cache::run(arguments, context),
+        Verb::Validate(arguments) => verbs::validate::run(arguments, context),
+        Verb::Completion(arguments) => verbs::completion::run(arguments, context),
+    }
+}

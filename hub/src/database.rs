@@ -98,3 +98,14 @@ fn move_aside(path: &Path) -> Result<Moved, StoreError> {
     }
     Ok(Moved { from: path.to_owned(), to: with(&target) })
 }
+
+/// Writes what a database's log holds into the file itself, so that the file alone is all of it.
+///
+/// # Errors
+/// The file cannot be opened or written, or another process keeps reading it for 30 s.
+pub fn checkpoint(path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::Database { path: path.to_owned(), source };
+    let connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
+}

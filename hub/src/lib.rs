@@ -9,6 +9,6 @@ mod database;
 mod record;
 mod store;
 
-pub use database::Moved;
+pub use database::{Moved, checkpoint};
 pub use record::{Owner, Phase, RunRecord, RunStart, Spending, TrialId, TrialRecord, TrialState};
 pub use store::{Begun, Store, StoreError};

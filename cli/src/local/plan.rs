@@ -92,8 +92,6 @@ pub(crate) enum PlanError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is larger than 8 MiB: a manifest is smaller; put the datapoints into a file of their own", .0.display())]
     TooLarge(PathBuf),
-    #[error("{} is not UTF-8 text (byte {position})", path.display())]
-    NotText { path: PathBuf, position: usize },
     #[error("{}", Listed { path, mistakes })]
     Mistakes { path: PathBuf, mistakes: Vec<String> },
 }
@@ -221,9 +219,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<AgentRun, PlanError> {
     if bytes.len() as u64 > MANIFEST_BYTES {
         return Err(PlanError::TooLarge(path.to_owned()));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|error| PlanError::NotText { path: path.to_owned(), position: error.utf8_error().valid_up_to() })?;
-    manifest::parse(&text).map_err(|mistakes| PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) })
+    manifest::parse_bytes(&bytes).map_err(|mistakes| PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) })
 }
 
 fn told(mistakes: &Mistakes) -> Vec<String> {

@@ -134,8 +134,10 @@ impl Bench {
         set("AGENTRUN_DATA_ID", &datapoint.id);
         set("AGENTRUN_COMBO_ID", &combo.id);
         set("AGENTRUN_SAMPLE", &sample.to_string());
-        for (role, model) in &combo.models {
-            set(&model_variable(role), model);
+        for role in &self.plan.manifest.spec.roles {
+            if let Some(model) = combo.models.get(&role.name) {
+                set(&role.env_name(), model);
+            }
         }
         if let Input::Env(name) = &self.plan.input {
             set(name, &datapoint.input_text());
@@ -179,12 +181,6 @@ impl Bench {
         };
         Ending::Result(Box::new(Outcome { observation: Observation { state, measures }, output, score_reason }))
     }
-}
-
-/// `planner-a` is given in `AGENTRUN_MODEL_PLANNER_A`.
-fn model_variable(role: &str) -> String {
-    let role: String = role.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }).collect();
-    format!("AGENTRUN_MODEL_{role}")
 }
 
 fn measures(ended: &Ended, totals: &Totals) -> Measures {

@@ -1,0 +1,112 @@
+//! A run as it stands: the resource with its status, and the ranking behind it.
+
+use agentrun_crds::{
+    AgentRun, AgentRunStatus,
+    status::{Condition, Phase},
+};
+use agentrun_eval::{
+    combo::ComboError,
+    rank::{Ranked, rank},
+    summary::{Summary, summarize},
+};
+use agentrun_hub::{Phase as Stored, RunRecord, TrialRecord};
+
+use crate::local::{identity, observed};
+
+/// The annotation that says that no model has answered.
+const SIMULATED: &str = "agentrun.dev/simulated";
+
+/// A run as it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    /// The resource with its status.
+    pub(crate) resource: AgentRun,
+    /// All combos that have a result, best first.
+    pub(crate) ranked: Vec<Ranked>,
+    /// The run in numbers.
+    pub(crate) summary: Summary,
+    /// Where it stands, as far as can be told from here.
+    pub(crate) phase: Stored,
+    /// Whether the answers were made up.
+    pub(crate) simulated: bool,
+}
+
+/// A stored run that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReportError {
+    #[error("reading the stored manifest of run `{name}`")]
+    Manifest { name: String, source: serde_json::Error },
+    #[error("reading the stored combos of run `{name}`")]
+    Combos { name: String, source: ComboError },
+}
+
+impl Report {
+    /// Puts together what is stored of a run.
+    ///
+    /// # Errors
+    /// The stored manifest is of a later version.
+    pub(crate) fn of(run: &RunRecord, trials: &[TrialRecord], simulated: bool) -> Result<Self, ReportError> {
+        let unreadable = |source| ReportError::Manifest { name: run.name.clone(), source };
+        let mut resource: AgentRun = serde_json::from_str(&run.manifest).map_err(unreadable)?;
+        let data_ids: Vec<String> = serde_json::from_str(&run.datapoints).map_err(unreadable)?;
+        let combos = resource.spec.combos().map_err(|source| ReportError::Combos { name: run.name.clone(), source })?;
+        let observations = observed::observations(&combos, &data_ids, trials);
+        let summary = summarize(&resource.spec.selection(combos.len(), data_ids.len()), &observations);
+        let ranked = rank(&combos, &observations, &resource.spec.objective());
+        let phase = match (run.phase, &run.owner) {
+            // Its process was killed.
+            (Stored::Running, Some(owner)) if !identity::is_alive(owner) => Stored::Interrupted,
+            (phase, _) => phase,
+        };
+        let generation = i64::from(run.generation);
+        resource.status = Some(AgentRunStatus {
+            observed_generation: Some(generation),
+            phase: match phase {
+                Stored::Running => Phase::Running,
+                Stored::Interrupted | Stored::Suspended => Phase::Suspended,
+                Stored::Complete => Phase::Complete,
+                Stored::Failed => Phase::Failed,
+            },
+            conditions: vec![condition(run, phase, &summary)],
+            start_time: Some(run.started.to_string()),
+            completion_time: run.finished.map(|finished| finished.to_string()),
+            ..AgentRunStatus::of(&summary, &ranked, &combos)
+        });
+        resource.metadata.generation = Some(generation);
+        if simulated {
+            resource.metadata.annotations.insert(SIMULATED.to_owned(), "true".to_owned());
+        }
+        Ok(Self { resource, ranked, summary, phase, simulated })
+    }
+
+    /// The run's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.resource.metadata.name
+    }
+
+    /// Trials that have ended.
+    pub(crate) fn ended(&self) -> u64 {
+        let trials = &self.summary.trials;
+        trials.succeeded + trials.failed + trials.unobserved
+    }
+}
+
+/// The one condition that holds.
+fn condition(run: &RunRecord, phase: Stored, summary: &Summary) -> Condition {
+    let trials = &summary.trials;
+    let (kind, reason, message) = match phase {
+        Stored::Running => ("Progressing", "TrialsRunning", String::new()),
+        Stored::Interrupted => ("Suspended", "Interrupted", "the same `agentrun run` goes on where it was".to_owned()),
+        Stored::Suspended => ("Suspended", "SuspendedBySpec", "set spec.suspend to false to go on".to_owned()),
+        Stored::Complete => ("Complete", "EveryTrialEnded", format!("{} of {} trials succeeded", trials.succeeded, trials.total)),
+        Stored::Failed => ("Failed", "NoUsableResult", format!("{} of {} trials succeeded", trials.succeeded, trials.total)),
+    };
+    Condition {
+        kind: kind.to_owned(),
+        status: "True".to_owned(),
+        observed_generation: Some(i64::from(run.generation)),
+        last_transition_time: run.finished.unwrap_or(run.started).to_string(),
+        reason: reason.to_owned(),
+        message,
+    }
+}

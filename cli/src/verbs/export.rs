@@ -1,0 +1,48 @@
+//! `agentrun export`: a run's result table.
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+
+use super::{COMPLETE, Context, Refused};
+use crate::{
+    args::{self, ExportFormat},
+    report::Report,
+    view,
+};
+
+/// Writes one row a combo, best first, or one a trial.
+pub(crate) fn run(arguments: args::Export, context: &Context) -> anyhow::Result<u8> {
+    if arguments.output == ExportFormat::Parquet && arguments.to.is_none() && context.printer.data_is_seen() {
+        return Err(Refused("Parquet is not for a terminal: write it with --to FILE, or to a pipe".to_owned()).into());
+    }
+    let (state, store, run) = context.find(&arguments.name, arguments.simulated)?;
+    let trials = store.trials(run.id)?;
+    let table = if arguments.trials {
+        view::trials::columns(&trials, state.is_simulated())
+    } else {
+        view::run::columns(&Report::of(&run, &trials, state.is_simulated())?)
+    };
+    let bytes = match arguments.output {
+        ExportFormat::Csv => view::csv(&table)?,
+        ExportFormat::Json => view::json(&view::parquet::objects(&table))?,
+        ExportFormat::Parquet => view::parquet::file(&table)?,
+    };
+    match &arguments.to {
+        None => context.printer.data(&bytes)?,
+        Some(path) => write(path, &bytes)?,
+    }
+    Ok(COMPLETE)
+}
+
+/// The file appears whole, or the old one stays.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().context("--to names no file")?.to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let partial = path.with_file_name(name);
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    if written.is_err() {
+        drop(fs::remove_file(&partial));
+    }
+    written.with_context(|| format!("writing {}", path.display()))
+}
