@@ -54,7 +54,7 @@ impl Printer {
 
     /// Says a plain line.
     pub(crate) fn talk(&self, text: &str) {
-        let mut write = || {
+        let write = || {
             // Where nobody reads stderr there is nobody to tell.
             drop(writeln!(anstream::stderr().lock(), "{text}"));
         };

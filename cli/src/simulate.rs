@@ -9,5 +9,5 @@ mod file;
 mod origin;
 mod paced;
 
-pub(crate) use file::{Simulation, SimulationError};
+pub(crate) use file::Simulation;
 pub(crate) use origin::Simulator;

@@ -50,7 +50,8 @@ impl Context {
         let (store, moved) = Store::open(&state.runs())?;
         if let Some(moved) = moved {
             let (from, to) = (moved.from.display(), moved.to.display());
-            self.printer.warning(&format!("{from} was no readable database and is now {to}; a new one was made, and cached answers are not lost"));
+            self.printer
+                .warning(&format!("{from} was no readable database and is now {to}; a new one was made, and cached answers are not lost"));
         }
         Ok(store)
     }

@@ -34,13 +34,17 @@ pub(crate) enum AgentError {
     Ambiguous(usize),
     #[error("spec.agent.container: no container of the template is named `{0}`")]
     Unknown(String),
-    #[error("spec.template.spec.containers[{0}].command is missing: a process is started here, not an image, so the command must be written out")]
+    #[error(
+        "spec.template.spec.containers[{0}].command is missing: a process is started here, not an image, so the command must be written out"
+    )]
     NoCommand(usize),
     #[error("{0} must be a list of strings: put numbers and booleans in quotes")]
     NotText(String),
     #[error("spec.template.spec.containers[{container}].workingDir: {} is not a folder on this machine", path.display())]
     NoFolder { container: usize, path: PathBuf },
-    #[error("spec.template.spec.containers[{container}].command: `{program}` is not a program on this machine: install it, or write its path")]
+    #[error(
+        "spec.template.spec.containers[{container}].command: `{program}` is not a program on this machine: install it, or write its path"
+    )]
     NoProgram { container: usize, program: String },
 }
 

@@ -105,7 +105,9 @@ pub(crate) fn overlaid(under: &Variables, over: Variables) -> Variables {
 
 /// Which of our variables an explicit environment keeps from being set: calls may go past the proxy then.
 pub(crate) fn kept_from_proxy<'a>(explicit: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    explicit.filter(|name| PROXY.contains(name) || BUNDLE.contains(name) || EXTRA.contains(name) || matches!(*name, "NO_PROXY" | "no_proxy")).collect()
+    explicit
+        .filter(|name| PROXY.contains(name) || BUNDLE.contains(name) || EXTRA.contains(name) || matches!(*name, "NO_PROXY" | "no_proxy"))
+        .collect()
 }
 
 #[cfg(test)]

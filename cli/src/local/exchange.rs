@@ -21,7 +21,8 @@ pub(crate) fn unfit_for_environment(name: &str, input: &str) -> Option<String> {
     }
     let length = name.len() + 2 + input.len();
     let limit = ENV_INPUT_BYTES;
-    (length > limit).then(|| format!("is {length} bytes with its name, and an environment variable holds {limit}: use spec.agent.input.file"))
+    (length > limit)
+        .then(|| format!("is {length} bytes with its name, and an environment variable holds {limit}: use spec.agent.input.file"))
 }
 
 /// Reads the output that an agent left in a file.

@@ -320,7 +320,8 @@ impl Check<'_> {
                 let program = &scorer.argv()[0];
                 let path = self.inherited.get(std::ffi::OsStr::new("PATH")).map(std::ffi::OsString::as_os_str);
                 if find_program(program, self.home, path).is_none() {
-                    self.mistakes.push(format!("spec.scoring.command: `{program}` is not a program on this machine: install it, or write its path"));
+                    self.mistakes
+                        .push(format!("spec.scoring.command: `{program}` is not a program on this machine: install it, or write its path"));
                 }
                 Some(Scoring::Command { scorer, folder: self.home.to_owned() })
             }
@@ -345,7 +346,8 @@ impl Check<'_> {
                 ProviderShape::Cohere => Shape::Cohere,
                 ProviderShape::Bedrock => Shape::Bedrock,
             };
-            let added = hosts.add(&provider.name, &provider.base_url, shape).map_err(|error| format!("spec.providers[{index}].baseUrl: {error}"));
+            let added =
+                hosts.add(&provider.name, &provider.base_url, shape).map_err(|error| format!("spec.providers[{index}].baseUrl: {error}"));
             self.keep(added);
         }
         Some(hosts)
@@ -354,7 +356,8 @@ impl Check<'_> {
     fn upstreams(&mut self) -> Vec<UpstreamRule> {
         let mut rules = Vec::new();
         for (index, upstream) in self.manifest.spec.upstreams.iter().enumerate() {
-            let rule = format!("{}={}", upstream.host, upstream.url).parse().map_err(|error: String| format!("spec.upstreams[{index}]: {error}"));
+            let rule =
+                format!("{}={}", upstream.host, upstream.url).parse().map_err(|error: String| format!("spec.upstreams[{index}]: {error}"));
             rules.extend(self.keep(rule));
         }
         rules
@@ -367,7 +370,9 @@ impl Check<'_> {
         let kept = kept_from_proxy(agent.explicit());
         if !kept.is_empty() {
             let names = kept.join(", ");
-            self.notes.push(format!("the template's own {names} is kept: calls that go past the proxy are not seen, and such trials end Unobserved"));
+            self.notes.push(format!(
+                "the template's own {names} is kept: calls that go past the proxy are not seen, and such trials end Unobserved"
+            ));
         }
     }
 }
@@ -376,7 +381,10 @@ impl Check<'_> {
 fn local_host(base_url: &str) -> Option<String> {
     let authority = base_url.split_once("://")?.1.split('/').next()?;
     let names = [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")];
-    names.into_iter().find(|(written, _)| authority == *written || authority.starts_with(&format!("{written}:"))).map(|(_, name)| name.to_owned())
+    names
+        .into_iter()
+        .find(|(written, _)| authority == *written || authority.starts_with(&format!("{written}:")))
+        .map(|(_, name)| name.to_owned())
 }
 
 fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {

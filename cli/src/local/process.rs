@@ -193,7 +193,7 @@ impl Group {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // ESRCH: nobody is left, which is what is wanted.
-            drop(killpg(group, signal));
+            let _ = killpg(group, signal);
         }
     }
 }

@@ -4,11 +4,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use agentrun_eval::dataset::{Datapoint, Dataset};
 use agentrun_llm::{
-    compose::{compose, error_body},
+    compose::compose,
     json::Json,
     provider::{Endpoint, Framing, Hosts, Provider, Shape},
     request,
-    response::convert,
+    response::{convert, error_body},
     usage::Usage,
 };
 use agentrun_sidecar::{Answering, Attribution, Origin, RequestBody};

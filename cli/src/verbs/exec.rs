@@ -50,12 +50,10 @@ pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Res
         ..Config::default()
     };
     let sidecar = Sidecar::start(config).context("starting the proxy")?;
-    let certificates = Certificates::write(&state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that the command trusts")?;
-    let ids = [
-        ("AGENTRUN_DATA_ID", &arguments.data_id),
-        ("AGENTRUN_COMBO_ID", &arguments.combo_id),
-        ("AGENTRUN_AGENT_ID", &arguments.agent_id),
-    ];
+    let certificates =
+        Certificates::write(&state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that the command trusts")?;
+    let ids =
+        [("AGENTRUN_DATA_ID", &arguments.data_id), ("AGENTRUN_COMBO_ID", &arguments.combo_id), ("AGENTRUN_AGENT_ID", &arguments.agent_id)];
     let ids: Variables = ids.into_iter().filter_map(|(name, id)| Some((name.into(), id.clone()?.into()))).collect();
     let session = Session {
         data_id: arguments.data_id,
@@ -136,7 +134,7 @@ impl Signals {
                     let came_twice = at_terminal && matches!(signal, Signal::SIGINT | Signal::SIGQUIT);
                     if let (Some(pid), false) = (pid, came_twice) {
                         // A command that is gone needs no signal.
-                        drop(kill(pid, signal));
+                        let _ = kill(pid, signal);
                     }
                 }
             }

@@ -107,7 +107,8 @@ async fn work(
         printer.note(&format!("ended {ended} processes that an earlier, killed agentrun had left behind"));
     }
     let sidecar = Sidecar::start(config(arguments, state, &plan, simulation)).context("starting the proxy")?;
-    let certificates = Certificates::write(state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that agents trust")?;
+    let certificates =
+        Certificates::write(state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that agents trust")?;
     let (connect, base_url) = plan.capture;
     let interception = Interception {
         authority: certificates.authority(),
@@ -199,4 +200,3 @@ fn explain(context: &Context, report: &Report) {
     };
     context.printer.error(why);
 }
-

@@ -13,7 +13,10 @@ pub(crate) fn run(arguments: args::Validate, context: &Context) -> anyhow::Resul
     let (combos, datapoints, samples) = (plan.combos.len(), plan.dataset.len(), plan.spec.samples);
     let file = arguments.file.display();
     let trials = plan.spec.trials();
-    let line = format!("{file}: AgentRun `{}` is valid: {combos} combos x {datapoints} datapoints x {samples} samples = {trials} trials\n", plan.name);
+    let line = format!(
+        "{file}: AgentRun `{}` is valid: {combos} combos x {datapoints} datapoints x {samples} samples = {trials} trials\n",
+        plan.name
+    );
     context.printer.data(line.as_bytes())?;
     Ok(COMPLETE)
 }

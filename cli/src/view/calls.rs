@@ -46,7 +46,8 @@ pub(crate) fn columns(records: &[CallRecord]) -> serde_json::Result<Table> {
                 table.header.push(name.clone());
             }
         }
-        let row = table.header.iter().map(|name| cells.iter().find(|(cell, _)| cell == name).map(|(_, text)| text.clone()).unwrap_or_default());
+        let row =
+            table.header.iter().map(|name| cells.iter().find(|(cell, _)| cell == name).map(|(_, text)| text.clone()).unwrap_or_default());
         table.rows.push(row.collect());
     }
     for row in &mut table.rows {

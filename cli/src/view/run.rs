@@ -101,6 +101,13 @@ fn failures(report: &Report, text: &mut String) {
     };
     for failure in &status.failures {
         let combo = shown(&failure.combo);
-        let _ = writeln!(text, "Failed: {} x {}: {} ({combo}, datapoints {})", failure.count, failure.reason, shown(&failure.message), failure.datapoints);
+        let _ = writeln!(
+            text,
+            "Failed: {} x {}: {} ({combo}, datapoints {})",
+            failure.count,
+            failure.reason,
+            shown(&failure.message),
+            failure.datapoints
+        );
     }
 }
