@@ -1,5 +1,8 @@
 //! One command as a process group of its own: bounded in time and in what is kept of its output, with nothing left behind.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     ffi::OsString,
     io,
