@@ -1,7 +1,10 @@
 //! Integration tests of the crate: one behaviour a file.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod answers;
+mod conversions;
 mod eventstream;
+mod golden;
 mod json;
 mod key;
 mod price;

@@ -13,8 +13,9 @@ const CHUNK_ONLY: &[&str] = &["choices", "object", "obfuscation"];
 
 /// Reads `usage` (Groq's older streams have it under `x_groq`).
 ///
-/// OpenAI's counts include what was cached and what was reasoned. xAI and Perplexity leave reasoning out of
-/// `completion_tokens`; where a total is given it decides, otherwise the provider's name does (the rule of genai-prices).
+/// OpenAI's counts include what was cached and what was reasoned. Perplexity leaves reasoning and citations out of
+/// `completion_tokens` and even out of its total. xAI leaves reasoning out of the former; there, as everywhere else, the
+/// total decides where it is given. (The rules of genai-prices.)
 pub(crate) fn usage(message: &Value, provider: &str) -> Result<Usage, String> {
     let usage = match report(message, "usage") {
         Ok(usage) => usage,
@@ -26,18 +27,14 @@ pub(crate) fn usage(message: &Value, provider: &str) -> Result<Usage, String> {
     let reasoning = counts.first(&[&["completion_tokens_details", "reasoning_tokens"], &["reasoning_tokens"]]);
     let citations = counts.at(&["citation_tokens"]);
     let total = counts.at(&["total_tokens"]);
-    let apart = match (input, reported, reasoning, total) {
-        (Some(input), Some(output), Some(reasoning), Some(total)) if reasoning > 0 => {
-            total == input + output + reasoning + citations.unwrap_or(0)
-        }
-        _ => matches!(provider, "x-ai" | "perplexity"),
+    let apart = match (provider, input, reported, reasoning, total) {
+        ("perplexity", ..) => true,
+        (_, Some(input), Some(output), Some(reasoning), Some(total)) if reasoning > 0 => total == input + output + reasoning,
+        _ => provider == "x-ai",
     };
     let mut output = reported;
     if apart && reported.is_some() {
-        output = sum(output, reasoning);
-    }
-    if provider == "perplexity" && reported.is_some() {
-        output = sum(output, citations);
+        output = sum(sum(output, reasoning), citations);
     }
     // Embeddings of some hosts give nothing but a total.
     let input = input.or(if reported.is_none() { total } else { None });
@@ -304,8 +301,13 @@ impl Chunks {
         Value::Object(chunk)
     }
 
-    fn delta(&self, index: &Value, delta: Value) -> Value {
-        self.chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": null }]))
+    fn delta(&self, choice: &Map<String, Value>, index: &Value, delta: Value) -> Value {
+        let mut piece = json!({ "index": index, "delta": delta });
+        if choice.contains_key("logprobs") {
+            piece["logprobs"] = Value::Null;
+        }
+        piece["finish_reason"] = Value::Null;
+        self.chunk(json!([piece]))
     }
 }
 
@@ -323,25 +325,25 @@ fn spread_choice(chunks: &Chunks, events: &mut Vec<Value>, choice: &Map<String, 
             *value = json!("");
         }
     }
-    events.push(chunks.delta(index, Value::Object(first)));
+    events.push(chunks.delta(choice, index, Value::Object(first)));
     for name in texts {
         let Some(whole) = message.get(name).and_then(Value::as_str) else { continue };
         // Log probabilities are a list a token; which piece a token falls in is not known.
         let parts = if logprobs.is_some() { vec![whole] } else { pieces(whole) };
         for part in parts {
-            events.push(chunks.delta(index, json!({ name: part })));
+            events.push(chunks.delta(choice, index, json!({ name: part })));
         }
     }
     if let Some(call) = message.get("function_call").filter(|call| !call.is_null()) {
-        events.push(chunks.delta(index, json!({ "function_call": call })));
+        events.push(chunks.delta(choice, index, json!({ "function_call": call })));
     }
     for (number, call) in message.get("tool_calls").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        spread_call(chunks, events, call.as_object()?, index, number);
+        spread_call(chunks, events, choice, index, (number, call.as_object()?));
     }
     if let Some(empty @ Value::Array(calls)) = message.get("tool_calls")
         && calls.is_empty()
     {
-        events.push(chunks.delta(index, json!({ "tool_calls": empty })));
+        events.push(chunks.delta(choice, index, json!({ "tool_calls": empty })));
     }
     let mut last = without(choice, &["message", "index", "logprobs"]);
     last.insert("index".to_owned(), index.clone());
@@ -353,7 +355,13 @@ fn spread_choice(chunks: &Chunks, events: &mut Vec<Value>, choice: &Map<String, 
     Some(())
 }
 
-fn spread_call(chunks: &Chunks, events: &mut Vec<Value>, call: &Map<String, Value>, index: &Value, number: usize) {
+fn spread_call(
+    chunks: &Chunks,
+    events: &mut Vec<Value>,
+    choice: &Map<String, Value>,
+    index: &Value,
+    (number, call): (usize, &Map<String, Value>),
+) {
     let mut head = Map::from_iter([("index".to_owned(), json!(number))]);
     head.append(&mut call.clone());
     head.insert("index".to_owned(), json!(number));
@@ -361,9 +369,9 @@ fn spread_call(chunks: &Chunks, events: &mut Vec<Value>, call: &Map<String, Valu
     if arguments.is_some() {
         head["function"]["arguments"] = json!("");
     }
-    events.push(chunks.delta(index, json!({ "tool_calls": [head] })));
+    events.push(chunks.delta(choice, index, json!({ "tool_calls": [head] })));
     for part in arguments.as_deref().map(pieces).unwrap_or_default() {
-        events.push(chunks.delta(index, json!({ "tool_calls": [{ "index": number, "function": { "arguments": part } }] })));
+        events.push(chunks.delta(choice, index, json!({ "tool_calls": [{ "index": number, "function": { "arguments": part } }] })));
     }
 }
 

@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{Framing, Provider, Shape};
 use crate::call::Operation;
+use crate::redact;
 
 /// The exact dialect of a call: the shape of its request, its answer and its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,16 +99,13 @@ impl Endpoint {
     /// The path as the cache key sees it: without secrets, and with the streaming twin of a path folded into the plain
     /// one, since a stored answer serves both.
     pub fn key_path(path_and_query: &str) -> String {
-        let (path, query) = split_query(path_and_query);
+        let clean = redact::url(path_and_query);
+        let (path, query) = split_query(&clean);
         let mut key = match STREAM_TWINS.iter().find(|(twin, _)| path.ends_with(twin)) {
             Some((twin, plain)) => format!("{}{plain}", &path[..path.len() - twin.len()]),
             None => path.to_owned(),
         };
-        let kept = query.split('&').filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            !pair.is_empty() && !is_secret_parameter(name) && *pair != "alt=sse"
-        });
-        for (index, pair) in kept.enumerate() {
+        for (index, pair) in query.split('&').filter(|pair| !pair.is_empty() && *pair != "alt=sse").enumerate() {
             key.push(if index == 0 { '?' } else { '&' });
             key.push_str(pair);
         }
@@ -143,13 +141,6 @@ pub(crate) fn split_query(path_and_query: &str) -> (&str, &str) {
 
 fn asks_for_sse(query: &str) -> bool {
     query.split('&').any(|pair| pair == "alt=sse")
-}
-
-/// Whether a query parameter carries a credential: API keys, access tokens, and AWS and Azure signatures.
-fn is_secret_parameter(name: &str) -> bool {
-    let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
-    let exact = ["key", "api_key", "apikey", "api-key", "access_token", "token", "auth", "code", "sig", "signature", "subscription-key"];
-    exact.contains(&name.as_str()) || name.starts_with("x-amz-") || name.starts_with("x-goog-")
 }
 
 fn operation_of(format: Format) -> Operation {

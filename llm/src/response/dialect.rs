@@ -66,7 +66,8 @@ impl Dialect {
         let word = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
         let has = |place: &str| value.pointer(place).is_some();
         match (word("type"), word("object")) {
-            ("message" | "message_start", _) => return Self::Messages,
+            ("message" | "message_start" | "message_delta" | "message_stop", _) => return Self::Messages,
+            (kind, _) if kind.starts_with("content_block_") => return Self::Messages,
             ("message-start", _) => return Self::CohereV2,
             (kind, _) if kind.starts_with("response.") => return Self::Responses,
             (_, "response") => return Self::Responses,
@@ -80,7 +81,7 @@ impl Dialect {
             Self::Gemini
         } else if has("/response/candidates") {
             Self::CodeAssist
-        } else if has("/output/message") || has("/messageStart") || has("/contentBlockDelta") {
+        } else if has("/output/message") || CONVERSE_EVENTS.iter().any(|name| value.get(*name).is_some()) {
             Self::Converse
         } else if has("/event_type") {
             Self::CohereV1
@@ -95,6 +96,9 @@ impl Dialect {
         }
     }
 }
+
+/// The types of Converse's events, which Nova wraps its events in.
+const CONVERSE_EVENTS: &[&str] = &["messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"];
 
 /// Puts a stream's events together as a whole answer.
 pub(crate) fn gather(dialect: Dialect, frames: &Frames) -> Gathered {

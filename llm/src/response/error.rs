@@ -74,3 +74,31 @@ fn bedrock_exception(status: u16) -> &'static str {
         _ => "ValidationException",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn every_shape_words_an_error_as_its_sdk_reads_it() {
+        let cases = [
+            (Shape::OpenAi, 429, "/error/type", json!("rate_limit_error")),
+            (Shape::OpenAi, 503, "/error/code", json!("replay_miss")),
+            (Shape::Mistral, 400, "/message", json!("a \"b\"")),
+            (Shape::Anthropic, 413, "/error/type", json!("request_too_large")),
+            (Shape::Anthropic, 503, "/error/type", json!("overloaded_error")),
+            (Shape::Gemini, 503, "/error/status", json!("UNAVAILABLE")),
+            (Shape::Gemini, 503, "/error/code", json!(503)),
+            (Shape::Cohere, 502, "/message", json!("a \"b\"")),
+            (Shape::Bedrock, 429, "/__type", json!("ThrottlingException")),
+            (Shape::Bedrock, 502, "/__type", json!("InternalServerException")),
+        ];
+        for (shape, status, place, expected) in cases {
+            let body: Value = serde_json::from_str(&error_body(shape, status, "replay_miss", "a \"b\"")).unwrap();
+            assert_eq!(body.pointer(place), Some(&expected), "{shape:?} {status}");
+            // What we say ourselves must read as an error again.
+            assert!(crate::response::gathered::error_of(&body).is_some_and(|said| said.contains("a \"b\"")), "{shape:?}");
+        }
+    }
+}

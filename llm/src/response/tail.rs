@@ -31,9 +31,11 @@ pub fn read_tail(endpoint: &Endpoint, framing: Framing, tail: &[u8], request_mod
         scan(&mut whole, tail);
     }
     let message = Value::Object(whole);
-    let dialect = match Dialect::of(endpoint.format, &message) {
+    // An event shows its dialect; what was collected from the events may not.
+    let dialect = match Dialect::of(endpoint.format, frames.values().next().unwrap_or(&message)) {
         // What was collected is no longer in the wrapper.
         Dialect::CodeAssist => Dialect::Gemini,
+        Dialect::Unknown => Dialect::of(endpoint.format, &message),
         dialect => dialect,
     };
     let usage = dialect::usage(dialect, &message, &endpoint.provider).map_err(|why| format!("only the end of the answer was kept: {why}"));
@@ -43,13 +45,13 @@ pub fn read_tail(endpoint: &Endpoint, framing: Framing, tail: &[u8], request_mod
 }
 
 /// The names under which answers report usage.
-const REPORTS: &[&str] = &["usage", "usageMetadata", "meta", BEDROCK_METRICS, "eval_count"];
+const REPORTS: &[&str] = &["usage", "usageMetadata", "meta", BEDROCK_METRICS, "prompt_eval_count", "eval_count"];
 
 /// Takes over what an event says about usage and model, wherever its shape puts it; later events win.
 fn collect(whole: &mut Map<String, Value>, event: &Value) {
     for holder in ["", "/response", "/message", "/delta", "/metadata", "/x_groq"] {
         let Some(members) = event.pointer(holder).and_then(Value::as_object) else { continue };
-        for name in REPORTS.iter().chain(&["model", "modelVersion", "prompt_eval_count"]) {
+        for name in REPORTS.iter().chain(&["model", "modelVersion"]) {
             match (whole.get_mut(*name), members.get(*name)) {
                 (_, None | Some(Value::Null)) => {}
                 (Some(Value::Object(known)), Some(Value::Object(more))) => known.extend(more.clone()),
