@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::provider::anthropic::BEDROCK_METRICS;
-use crate::response::count::Counts;
+use crate::response::count::{Counts, count};
 use crate::response::frame::{Body, Frames, Out, pieces, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
 use crate::usage::{MAX_COUNT, Usage};
@@ -30,7 +30,7 @@ pub(crate) fn usage(message: &Value) -> Result<Usage, String> {
 fn written_for(report: &Value, lifetime: &str) -> Option<u64> {
     let details = report.get("cacheDetails")?.as_array()?;
     let detail = details.iter().find(|detail| detail.get("ttl").and_then(Value::as_str) == Some(lifetime))?;
-    detail.get("inputTokens")?.as_u64()
+    count(detail.get("inputTokens")?)
 }
 
 /// Reads the counts of Titan, Llama, and of `amazon-bedrock-invocationMetrics` for all others.
@@ -38,7 +38,7 @@ pub(crate) fn invoke_usage(message: &Value) -> Result<Usage, String> {
     let metrics = message.get(BEDROCK_METRICS).unwrap_or(message);
     let mut counts = Counts::of(metrics)?;
     let results = message.get("results").and_then(Value::as_array).into_iter().flatten();
-    let titan: Option<u64> = results.map(|result| result.get("tokenCount").and_then(Value::as_u64)).reduce(crate::usage::sum).flatten();
+    let titan: Option<u64> = results.map(|result| result.get("tokenCount").and_then(count)).reduce(crate::usage::sum).flatten();
     let (read, written) = (counts.at(&["cacheReadInputTokenCount"]), counts.at(&["cacheWriteInputTokenCount"]));
     let input = counts.first(&[&["inputTokenCount"], &["inputTextTokenCount"], &["prompt_token_count"]]);
     let usage = Usage {
@@ -53,11 +53,11 @@ pub(crate) fn invoke_usage(message: &Value) -> Result<Usage, String> {
 
 /// Reads the counts InvokeModel puts in the answer's headers, for bodies that have none (embeddings, Mistral, Cohere).
 pub(crate) fn header_usage(header: impl Fn(&str) -> Option<String>) -> Option<Usage> {
-    let count = |name: &str| header(name)?.trim().parse().ok().filter(|count| *count <= MAX_COUNT);
-    let (read, written) = (count("x-amzn-bedrock-cache-read-input-token-count"), count("x-amzn-bedrock-cache-write-input-token-count"));
+    let number = |name: &str| header(name)?.trim().parse().ok().filter(|count| *count <= MAX_COUNT);
+    let (read, written) = (number("x-amzn-bedrock-cache-read-input-token-count"), number("x-amzn-bedrock-cache-write-input-token-count"));
     let usage = Usage {
-        input_tokens: count("x-amzn-bedrock-input-token-count").map(|input: u64| input + read.unwrap_or(0) + written.unwrap_or(0)),
-        output_tokens: count("x-amzn-bedrock-output-token-count"),
+        input_tokens: number("x-amzn-bedrock-input-token-count").map(|input: u64| input + read.unwrap_or(0) + written.unwrap_or(0)),
+        output_tokens: number("x-amzn-bedrock-output-token-count"),
         cache_read_tokens: read,
         cache_write_tokens: written,
         ..Usage::default()

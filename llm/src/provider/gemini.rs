@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::response::count::{Counts, report};
+use crate::response::count::{Counts, count, report};
 use crate::response::frame::{Body, Frame, Frames, Out, pieces, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
 use crate::usage::{Usage, sum};
@@ -42,7 +42,7 @@ pub(crate) fn usage(message: &Value) -> Result<Usage, String> {
 fn modality(metadata: &Value, list: &str, name: &str) -> Option<u64> {
     let details = metadata.get(list)?.as_array()?;
     let counts = details.iter().filter(|detail| detail.get("modality").and_then(Value::as_str) == Some(name));
-    counts.map(|detail| detail.get("tokenCount").and_then(Value::as_u64)).fold(None, sum)
+    counts.map(|detail| detail.get("tokenCount").and_then(count)).fold(None, sum)
 }
 
 /// Grounding searches, which are billed by the query.

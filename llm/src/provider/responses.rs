@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::response::count::{Counts, report};
+use crate::response::count::{Counts, count, report};
 use crate::response::frame::{Body, Frames, Out, pieces, place, text};
 use crate::response::gathered::{Gathered, error_of};
 use crate::usage::Usage;
@@ -10,7 +10,7 @@ use crate::usage::Usage;
 /// Reads `usage`. Cached and reasoned tokens are inside the totals.
 pub(crate) fn usage(message: &Value) -> Result<Usage, String> {
     let mut counts = Counts::of(report(message, "usage")?)?;
-    let searches = message.pointer("/tool_usage/web_search/num_requests").and_then(Value::as_u64);
+    let searches = message.pointer("/tool_usage/web_search/num_requests").and_then(count);
     let read = Usage {
         input_tokens: counts.first(&[&["input_tokens"], &["prompt_tokens"]]),
         output_tokens: counts.first(&[&["output_tokens"], &["completion_tokens"]]),

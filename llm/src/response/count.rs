@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::usage::{MAX_COUNT, Usage};
 
 /// A whole number of tokens: 0 to [`MAX_COUNT`], whole floats included (Cohere's schema has floats); nothing else.
-fn count(value: &Value) -> Option<u64> {
+pub(crate) fn count(value: &Value) -> Option<u64> {
     if let Some(count) = value.as_u64() {
         return (count <= MAX_COUNT).then_some(count);
     }
