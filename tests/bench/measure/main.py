@@ -106,7 +106,7 @@ def show(result, options):
     print("\n" + table.text(table.cells(result)) + "\n")
     print("\n".join(table.remarks(result)))
     if "ours" in table.systems(result):
-        print("\n" + table.text(bars.verdicts(result)))
+        print("\n" + table.text(bars.verdicts(result), words=3))
     if options.against and "ours" in table.systems(result):
         print("\n" + table.text(table.then_and_now(result, options.against, "ours")))
     if options.write:

@@ -21,4 +21,4 @@ def body(result):
              f"at the end, {result['seconds']} s in all.")
     meanings = "\n".join(f"- `{name}`: {PEERS[name].meaning}" for name in table.systems(result))
     remarks = "\n".join(f"- {line}" for line in table.remarks(result))
-    return (f"{facts}\n\n{table.markdown(bars.verdicts(result))}\n\n{meanings}\n\n{table.markdown(table.cells(result))}\n\n{remarks}")
+    return (f"{facts}\n\n{table.markdown(bars.verdicts(result), words=3)}\n\n{meanings}\n\n{table.markdown(table.cells(result))}\n\n{remarks}")

@@ -140,12 +140,12 @@ class Ours(Peer):
 
     def command(self, port, folder):
         return [setup.sidecar(), "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{port + self.admin_offset}",
-                "--ca-cert", CA_CERTIFICATE, "--ca-key", CA_KEY, "--upstream-ca", CA_CERTIFICATE, "--cache-dir", folder / "cache",
+                "--ca-dir", folder / "ca", "--upstream-ca", CA_CERTIFICATE, "--cache-dir", folder / "cache",
                 "--records", folder / "calls.db", "--data-id", "d", "--combo-id", "c"], {}
 
     def route(self, port, folder):
         ready = request(port + self.admin_offset, "GET", "/readyz") is not None
-        return super().route(port, folder) if ready else None
+        return Route(proxy=f"127.0.0.1:{port}", ca=folder / "ca/ca.pem") if ready else None
 
 
 PEERS = {"direct": Direct(), "nginx": Nginx(), "hyper-tls": HyperTls(), "agentopt": AgentOpt(), "hudsucker": Hudsucker(),

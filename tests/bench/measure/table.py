@@ -53,15 +53,17 @@ def cells(result):
     return table
 
 
-def text(table):
+def text(table, words=1):
+    """For a terminal; the first columns, so many, are words, the others numbers."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in table]
+    lines = ["  ".join(cell.ljust(width) if column < words else cell.rjust(width)
+                       for column, (cell, width) in enumerate(zip(row, widths))) for row in table]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def markdown(table):
+def markdown(table, words=1):
     lines = ["| " + " | ".join(row) + " |" for row in table]
-    return "\n".join([lines[0], "|---|" + "---:|" * (len(table[0]) - 1), *lines[1:]])
+    return "\n".join([lines[0], "|" + "---|" * words + "---:|" * (len(table[0]) - words), *lines[1:]])
 
 
 def then_and_now(now, then, system):
