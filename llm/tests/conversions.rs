@@ -57,6 +57,15 @@ fn broken_and_failed_answers_are_not_converted() {
 }
 
 #[test]
+fn a_stream_that_never_counted_its_output_is_not_made_a_plain_answer() {
+    let (name, stream) = ("anthropic/citations.sse", String::from_utf8(bytes("anthropic/citations.sse")).unwrap());
+    let uncounted: String = stream.split_inclusive("\r\r").filter(|event| !event.contains("message_delta")).collect();
+    let answer = read(&endpoint(name), Framing::Sse, uncounted.as_bytes(), None);
+    assert_eq!((answer.complete, answer.usage.unwrap().output_tokens), (true, None));
+    assert_eq!(convert(&endpoint(name), Framing::Sse, Framing::Json, uncounted.as_bytes(), false), None);
+}
+
+#[test]
 fn a_form_the_endpoint_does_not_have_is_refused() {
     let cases = [
         ("openai/chat.json", Framing::EventStream),

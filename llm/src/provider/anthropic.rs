@@ -93,6 +93,7 @@ pub(crate) fn gather(frames: &Frames) -> Gathered {
     });
     // `message_start` counts one token or so of output; without a later count the true one never came.
     gathered.output_uncounted = !counted;
+    gathered.exact &= counted;
     gathered
 }
 
