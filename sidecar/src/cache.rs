@@ -8,6 +8,7 @@ use crate::{
     cache::{disk::Disk, entry::Entry, flight::Flights},
     config::CacheConfig,
     exchange::Reading,
+    fingerprint::Fingerprint,
 };
 
 pub(crate) mod disk;
@@ -34,7 +35,7 @@ pub(crate) enum Layer {
 /// Stored answers by [`Key`].
 pub(crate) struct Cache {
     memory: Weighted<Key, Arc<Entry>, Bytes>,
-    seen: Weighted<Key, Arc<Reading>>,
+    seen: Weighted<Fingerprint, Arc<Reading>>,
     disk: Option<Disk>,
     pub(crate) flights: Flights,
 }
@@ -52,12 +53,12 @@ impl Cache {
     }
 
     /// What was read of a request with this fingerprint.
-    pub(crate) fn seen(&self, fingerprint: &Key) -> Option<Arc<Reading>> {
+    pub(crate) fn seen(&self, fingerprint: &Fingerprint) -> Option<Arc<Reading>> {
         self.seen.get(fingerprint)
     }
 
     /// Remembers what was read of a request with this fingerprint.
-    pub(crate) fn remember(&self, fingerprint: Key, reading: Arc<Reading>) {
+    pub(crate) fn remember(&self, fingerprint: Fingerprint, reading: Arc<Reading>) {
         self.seen.insert(fingerprint, reading);
     }
 

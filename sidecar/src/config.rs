@@ -203,7 +203,7 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(60),
-            journal_bytes: 64 << 20,
+            journal_bytes: 16 << 20,
         }
     }
 }

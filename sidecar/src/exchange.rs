@@ -4,9 +4,9 @@ use std::{convert::Infallible, sync::Arc};
 
 use agentrun_llm::{
     call::CacheLayer,
-    key,
     provider::{Endpoint, Provider},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use hyper::body::Incoming;
 
@@ -18,9 +18,10 @@ use crate::{
     },
     error::Refusal,
     exchange::gather::Gathered,
+    fingerprint::Fingerprint,
     front::Connection,
     hit, miss, pass,
-    record::{Call, RequestText},
+    record::Call,
     target::Target,
 };
 
@@ -72,14 +73,17 @@ async fn answer(
     };
     let fingerprint = fingerprint(connection, &target, &parts, &body);
     call.request_bytes(body.len());
-    if let Some(hit) = seen(call, connection, fingerprint) {
+    if let Some(hit) = seen(call, connection, fingerprint, &body) {
         return Ok(hit);
     }
     let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, &body, &connection.live)?;
     let reading = Arc::new(reading);
     call.read(reading.clone());
-    call.text(RequestText { id: fingerprint, text: changed.body.clone().unwrap_or_else(|| body.clone()) });
-    proxy.cache.remember(fingerprint, reading.clone());
+    call.text(fingerprint, changed.body.clone().unwrap_or_else(|| body.clone()));
+    // What is sent otherwise than it came is read each time: its record shows what was sent.
+    if changed.body.is_none() {
+        proxy.cache.remember(fingerprint, reading.clone());
+    }
     let leader = match reading.key.filter(|_| connection.live.session.cache != crate::config::CacheMode::Off) {
         None => None,
         Some(key) => match cached_or_lead(call, connection, &reading, key).await? {
@@ -92,7 +96,7 @@ async fn answer(
 }
 
 /// A hit for a request whose bytes have been seen before: nothing of it is read again.
-fn seen(call: &mut Call, connection: &Connection, fingerprint: Key) -> Option<Response<AnswerBody>> {
+fn seen(call: &mut Call, connection: &Connection, fingerprint: Fingerprint, body: &Bytes) -> Option<Response<AnswerBody>> {
     if !connection.live.session.cache.reads() {
         return None;
     }
@@ -101,7 +105,7 @@ fn seen(call: &mut Call, connection: &Connection, fingerprint: Key) -> Option<Re
     let (entry, layer) = cache.get(&reading.key?)?;
     let response = hit::response(&entry, &reading)?;
     call.read(reading);
-    call.text_written(fingerprint);
+    call.text(fingerprint, body.clone());
     call.take().hit(&entry, layer_of(layer));
     Some(response)
 }
@@ -152,10 +156,19 @@ fn layer_of(layer: Layer) -> CacheLayer {
 }
 
 /// Names a request's bytes within what its session makes of them.
-fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8]) -> Key {
-    let session = &connection.live.session;
-    let path = format!("{} {}", parts.method, target.path);
-    key::raw_fingerprint(&connection.live.reading_scope, &target.authority(), &path, body, session.sample)
+fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8]) -> Fingerprint {
+    let live = &connection.live;
+    let port = target.port.unwrap_or_default().to_be_bytes();
+    connection.proxy.fingerprints.of(&[
+        live.reading_scope.as_bytes(),
+        &live.session.sample.to_be_bytes(),
+        target.scheme.as_str().as_bytes(),
+        target.host.as_bytes(),
+        &port,
+        parts.method.as_str().as_bytes(),
+        target.path.as_str().as_bytes(),
+        body,
+    ])
 }
 
 /// The headers of a request that go upstream: those that speak of the client's own connection stay behind.

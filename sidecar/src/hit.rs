@@ -5,11 +5,11 @@ use agentrun_llm::{
     response::{self, UsageChunkFilter},
 };
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response, header};
 
 use crate::{
     body::AnswerBody,
-    cache::entry::{Entry, set_content_type},
+    cache::entry::Entry,
     exchange::{Reading, mark},
 };
 
@@ -18,9 +18,13 @@ pub(crate) fn response(entry: &Entry, reading: &Reading) -> Option<Response<Answ
     let body = body(entry, reading)?;
     let mut response = Response::new(AnswerBody::whole(body));
     *response.status_mut() = entry.status.try_into().ok()?;
-    *response.headers_mut() = entry.headers.clone();
+    let headers = response.headers_mut();
+    headers.reserve(entry.headers.len() + 2);
+    for (name, value) in &entry.headers {
+        headers.append(name, value.clone());
+    }
     if framing(entry, reading) != entry.framing {
-        set_content_type(response.headers_mut(), reading.wanted);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reading.wanted.content_type()));
     }
     mark(response.headers_mut(), "hit");
     Some(response)

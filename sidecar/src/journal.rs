@@ -19,6 +19,7 @@ use crate::{
     batch::{Batcher, Sink},
     cache::entry::Entry,
     exchange::Reading,
+    fingerprint::Fingerprint,
     record::{Begun, End},
     session::Live,
     sqlite::{self, SqliteError},
@@ -29,15 +30,16 @@ mod reader;
 pub use reader::{Filter, Reader};
 
 /// What calls share is written once: a session's ids, a body's text, and of hits everything but their times. A thousand hits of one
-/// answer are a thousand rows of some fifty bytes.
+/// answer are a thousand rows of some fifty bytes. Nothing has an index of its own: rows are only ever appended, and whatever is
+/// large is read by its number.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY, run TEXT, data_id TEXT, combo_id TEXT, agent_id TEXT, sample INTEGER NOT NULL, attempt INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS bodies (id BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS details (
     id INTEGER PRIMARY KEY, model TEXT NOT NULL, outcome TEXT NOT NULL, cached INTEGER NOT NULL, record TEXT NOT NULL,
-    request BLOB REFERENCES bodies, response BLOB REFERENCES bodies
+    request INTEGER REFERENCES bodies, response INTEGER REFERENCES bodies
 );
 CREATE TABLE IF NOT EXISTS calls (
     sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, session INTEGER NOT NULL REFERENCES sessions,
@@ -66,19 +68,19 @@ pub enum JournalError {
     },
 }
 
-/// Names a body: equal names, equal text.
-pub(crate) type BodyId = [u8; 32];
+/// Names a body within this process: equal names, equal text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum BodyId {
+    Request(Fingerprint),
+    Answer(u64),
+}
 
-/// A body on its way into the journal.
-pub(crate) enum BodyText {
+/// An answer on its way into the journal.
+pub(crate) enum AnswerText {
     /// JSON text.
     Json(String),
-    /// A request's body as it was sent; kept only if it is JSON.
-    Request(Bytes),
-    /// It stands in the file already.
-    Written,
-    /// The message of an answer, assembled only if the journal does not have it yet.
-    Message(Arc<Entry>, Arc<Reading>),
+    /// The message of an answer that is kept whole, assembled only if the journal does not have it yet.
+    Message(Arc<Entry>),
 }
 
 /// A call that ended; its record is made by the writer, off the call's path.
@@ -89,12 +91,13 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     fn bytes(&self) -> usize {
-        let text = |body: &Option<(BodyId, BodyText)>| match body {
-            Some((_, BodyText::Json(text))) => text.len(),
-            Some((_, BodyText::Request(text))) => text.len(),
-            _ => 0,
+        let request = self.begun.request.as_ref().map_or(0, |(_, text)| text.len());
+        let answer = match &self.end.answer {
+            Some(AnswerText::Json(text)) => text.len(),
+            Some(AnswerText::Message(entry)) => entry.body.len(),
+            None => 0,
         };
-        1024 + text(&self.begun.request) + text(&self.end.response)
+        1024 + request + answer
     }
 
     /// Names what this call has in common with others: the same request, answered by the same stored answer in the same way.
@@ -106,7 +109,7 @@ impl Recorded {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Shared {
-    request: BodyId,
+    request: Fingerprint,
     entry: u64,
     capture: Capture,
     layer: Option<CacheLayer>,
@@ -150,7 +153,7 @@ struct Writer {
 
 /// Rows that stand in the file, by what they hold.
 struct Known {
-    bodies: Bounded<BodyId, ()>,
+    bodies: Bounded<BodyId, i64>,
     details: Bounded<Shared, i64>,
     sessions: Bounded<u64, i64>,
 }
@@ -225,22 +228,25 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
         return Ok(*id);
     }
     let Recorded { begun, end } = recorded;
-    for (id, body) in [&begun.request, &end.response].into_iter().flatten() {
-        if known.bodies.get(id).is_none()
-            && let Some(text) = text(body)
-        {
-            file.prepare_cached("INSERT OR IGNORE INTO bodies VALUES (?1, ?2)")?.execute(params![id, text])?;
-            known.bodies.insert(*id, ());
+    let request = match &begun.request {
+        Some((id, text)) => body(file, known, Some(BodyId::Request(*id)), || strict(text))?,
+        None => None,
+    };
+    let response = match &end.answer {
+        Some(AnswerText::Json(text)) => body(file, known, None, || Some(text.clone()))?,
+        Some(AnswerText::Message(entry)) => {
+            body(file, known, Some(BodyId::Answer(entry.number)), || message(entry, begun.reading.as_deref()))?
         }
-    }
+        None => None,
+    };
     let record = begun.record(end);
     file.prepare_cached("INSERT INTO details VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
         record.model,
         record.outcome.as_str(),
         record.cached,
         serde_json::to_string(&record)?,
-        begun.request.as_ref().map(|(id, _)| id),
-        end.response.as_ref().map(|(id, _)| id)
+        request,
+        response
     ])?;
     let id = file.last_insert_rowid();
     if let Some(shared) = shared {
@@ -249,22 +255,38 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
     Ok(id)
 }
 
-fn text(body: &BodyText) -> Option<String> {
-    match body {
-        BodyText::Json(text) => Some(text.clone()),
-        BodyText::Request(body) => strict(body),
-        BodyText::Written => None,
-        BodyText::Message(entry, reading) => {
-            let answer = response::read(&reading.endpoint, entry.framing, &entry.body, reading.model.as_deref());
-            Some(answer.message?.to_string())
-        }
+/// The number of a body's row, which is written unless it is known to stand there.
+fn body(file: &Connection, known: &mut Known, id: Option<BodyId>, text: impl FnOnce() -> Option<String>) -> Result<Option<i64>, Failure> {
+    if let Some(row) = id.as_ref().and_then(|id| known.bodies.get(id)) {
+        return Ok(Some(*row));
     }
+    let Some(text) = text() else { return Ok(None) };
+    file.prepare_cached("INSERT INTO bodies VALUES (NULL, ?1)")?.execute([text])?;
+    let row = file.last_insert_rowid();
+    if let Some(id) = id {
+        known.bodies.insert(id, row);
+    }
+    Ok(Some(row))
+}
+
+/// The message of an answer: a plain one is its own.
+fn message(entry: &Entry, reading: Option<&Reading>) -> Option<String> {
+    if entry.facts.is_message {
+        return String::from_utf8(entry.body.to_vec()).ok();
+    }
+    let reading = reading?;
+    let answer = response::read(&reading.endpoint, entry.framing, &entry.body, reading.model.as_deref());
+    Some(answer.message?.to_string())
 }
 
 /// A request's body as JSON that any reader takes: Python's liberties (NaN, lone surrogates) are replaced.
-fn strict(body: &[u8]) -> Option<String> {
-    match std::str::from_utf8(body) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => Some(text.to_owned()),
-        _ => Json::parse(body).ok()?.to_strict(),
+fn strict(body: &Bytes) -> Option<String> {
+    let text = std::str::from_utf8(body).ok();
+    // Most bodies take none; looking for the words is a tenth of reading the JSON once more.
+    if let Some(text) = text
+        && !["NaN", "Infinity", "\\ud", "\\uD", "\u{feff}"].iter().any(|liberty| text.contains(liberty))
+    {
+        return Some(text.to_owned());
     }
+    Json::parse(body).ok()?.to_strict()
 }

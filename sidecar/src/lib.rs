@@ -14,6 +14,7 @@ mod decode;
 mod drain;
 mod error;
 mod exchange;
+mod fingerprint;
 mod front;
 mod hit;
 mod intercept;
@@ -56,6 +57,7 @@ use crate::{
     cache::Cache,
     drain::Drain,
     error::Refusal,
+    fingerprint::Fingerprints,
     journal::Journal,
     metrics::Metrics,
     session::Live,
@@ -113,6 +115,7 @@ pub(crate) struct Proxy {
     open_to_base_url: bool,
     authority: Authority,
     cache: Cache,
+    fingerprints: Fingerprints,
     journal: Option<Journal>,
     network: Arc<Network>,
     origin: Arc<dyn Origin>,
@@ -183,6 +186,7 @@ impl Sidecar {
             open_to_base_url: capture.contains(&CaptureMode::BaseUrl),
             authority,
             cache: Cache::open(&cache)?,
+            fingerprints: Fingerprints::default(),
             journal,
             origin: origin.unwrap_or_else(|| network.clone()),
             network,

@@ -119,5 +119,5 @@ pub(crate) async fn upgrade(
 fn unread(call: &Call, status: StatusCode, outcome: Outcome, error: String, response_bytes: u64) -> End {
     let took = call.started().elapsed();
     let facts = Facts { usage_error: Some(error.clone()), latency_seconds: took.as_secs_f64(), ..Facts::default() };
-    End { status: status.as_u16(), outcome, error: Some(error), facts, cached: None, response: None, entry: None, response_bytes, took }
+    End { status: status.as_u16(), outcome, error: Some(error), facts, cached: None, answer: None, entry: None, response_bytes, took }
 }

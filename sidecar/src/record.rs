@@ -24,8 +24,9 @@ use crate::{
     drain::Admitted,
     error::Refusal,
     exchange::Reading,
+    fingerprint::Fingerprint,
     front::Connection,
-    journal::{BodyId, BodyText, Recorded},
+    journal::{AnswerText, Recorded},
     session::{Attribution, Live},
     target::Target,
 };
@@ -52,14 +53,9 @@ pub(crate) struct Begun {
     provider: Provider,
     method: Method,
     pub(crate) reading: Option<Arc<Reading>>,
-    pub(crate) request: Option<(BodyId, BodyText)>,
+    /// The request's text as it is sent, under the fingerprint of what came.
+    pub(crate) request: Option<(Fingerprint, Bytes)>,
     request_bytes: u64,
-}
-
-/// The text of a request, as it is sent.
-pub(crate) struct RequestText {
-    pub(crate) id: BodyId,
-    pub(crate) text: Bytes,
 }
 
 /// How a call ended.
@@ -71,7 +67,7 @@ pub(crate) struct End {
     pub(crate) facts: Facts,
     /// The layer that answered, if none of it was paid for.
     pub(crate) cached: Option<CacheLayer>,
-    pub(crate) response: Option<(BodyId, BodyText)>,
+    pub(crate) answer: Option<AnswerText>,
     /// The number of the stored answer that was given.
     pub(crate) entry: Option<u64>,
     pub(crate) response_bytes: u64,
@@ -162,22 +158,14 @@ impl Call {
         }
     }
 
-    pub(crate) fn text(&mut self, text: RequestText) {
+    pub(crate) fn text(&mut self, fingerprint: Fingerprint, text: Bytes) {
         if let Some(open) = &mut self.0 {
-            open.facts.request = Some((text.id, BodyText::Request(text.text)));
-        }
-    }
-
-    /// The request's text stands in the journal already, under `id`.
-    pub(crate) fn text_written(&mut self, id: BodyId) {
-        if let Some(open) = &mut self.0 {
-            open.facts.request = Some((id, BodyText::Written));
+            open.facts.request = Some((fingerprint, text));
         }
     }
 
     /// Ends a call that a stored answer, or that of an equal call, answered.
     pub(crate) fn hit(self, entry: &Arc<Entry>, layer: CacheLayer) {
-        let Some(reading) = self.reading().cloned() else { return };
         let outcome = if entry.status == 200 { Outcome::Complete } else { Outcome::HttpError };
         let error = (entry.status != 200).then(|| format!("HTTP {}, as an equal call in flight was told", entry.status));
         let took = self.started().elapsed();
@@ -187,7 +175,7 @@ impl Call {
             error,
             facts: entry.facts.clone(),
             cached: Some(layer),
-            response: Some((entry.message_id, BodyText::Message(entry.clone(), reading))),
+            answer: Some(AnswerText::Message(entry.clone())),
             entry: Some(entry.number),
             response_bytes: entry.body.len() as u64,
             took,
@@ -208,7 +196,7 @@ impl Call {
         let Some(open) = &self.0 else { return };
         let took = open.started.elapsed();
         let facts = Facts { latency_seconds: took.as_secs_f64(), usage_error: Some("there was no answer".to_owned()), ..Facts::default() };
-        self.end(End { status: 0, outcome, error: Some(error), facts, cached: None, response: None, entry: None, response_bytes: 0, took });
+        self.end(End { status: 0, outcome, error: Some(error), facts, cached: None, answer: None, entry: None, response_bytes: 0, took });
     }
 
     /// Ends the call: its figures go into its session's totals and the metrics, its record to the journal.

@@ -9,14 +9,17 @@ use std::{
 
 use agentrun_llm::{provider::Framing, response::UsageChunkFilter};
 use bytes::Bytes;
-use http::{HeaderMap, header, response::Parts};
+use http::{header, response::Parts};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::Sleep;
 
 use crate::{
     body::{BodyError, OriginBody},
-    cache::{entry::stored_headers, flight::Leader},
+    cache::{
+        entry::{Header, stored_headers},
+        flight::Leader,
+    },
     record::{Call, finish::Finished},
     upstream::{UpstreamError, last_cause},
 };
@@ -33,7 +36,7 @@ pub(crate) struct Head {
     /// By content type; what was asked for where that says nothing.
     pub(crate) framing: Framing,
     pub(crate) encoding: Option<String>,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Vec<Header>,
 }
 
 impl Head {

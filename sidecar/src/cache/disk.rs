@@ -7,7 +7,7 @@ use std::{
 
 use agentrun_llm::provider::Framing;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
@@ -20,12 +20,14 @@ use crate::{
     sqlite::{self, SqliteError},
 };
 
+/// Looked up by 8 bytes of the key: an index of whole keys would be five times as large, and its pages are what a store of new
+/// answers has to touch. The newest row of a key counts.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS answers (
-    key BLOB PRIMARY KEY, stored_at INTEGER NOT NULL, status INTEGER NOT NULL, framing TEXT NOT NULL, headers TEXT NOT NULL,
-    facts TEXT NOT NULL, message_id BLOB NOT NULL, body BLOB NOT NULL
+    id INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, key BLOB NOT NULL, status INTEGER NOT NULL, framing TEXT NOT NULL,
+    headers TEXT NOT NULL, facts TEXT NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS answers_by_age ON answers (stored_at);";
+CREATE INDEX IF NOT EXISTS answers_by_prefix ON answers (prefix);";
 
 /// Answers waiting for the disk before new calls would wait; beyond it the newest are kept in memory only.
 const QUEUE_BYTES: usize = 64 << 20;
@@ -71,10 +73,12 @@ impl Disk {
     pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let mut statement = reader
-            .prepare_cached("SELECT status, framing, headers, facts, message_id, body FROM answers WHERE key = ?1")
+            .prepare_cached(
+                "SELECT status, framing, headers, facts, body FROM answers WHERE prefix = ?1 AND key = ?2 ORDER BY id DESC LIMIT 1",
+            )
             .inspect_err(|error| tracing::warn!(%error, "cannot look into the cache's file"))
             .ok()?;
-        match statement.query_row([&key[..]], entry).optional() {
+        match statement.query_row(params![prefix(key), &key[..]], entry).optional() {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "cannot read a stored answer: taken as a miss");
@@ -98,21 +102,20 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let json =
         |index, source: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(source));
     let pairs: Vec<(String, String)> = serde_json::from_str(&text(2)?).map_err(|error| json(2, error))?;
-    let mut headers = HeaderMap::with_capacity(pairs.len());
-    for (name, value) in pairs {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.append(name, value);
-        }
-    }
+    let header = |(name, value): (String, String)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
     Ok(Entry {
         status: row.get(0)?,
         framing: framing(&text(1)?).ok_or_else(|| rusqlite::Error::InvalidColumnName("framing".to_owned()))?,
-        headers,
+        headers: pairs.into_iter().filter_map(header).collect(),
         facts: serde_json::from_str::<Facts>(&text(3)?).map_err(|error| json(3, error))?,
-        message_id: row.get(4)?,
-        body: Bytes::from(row.get::<_, Vec<u8>>(5)?),
+        body: Bytes::from(row.get::<_, Vec<u8>>(4)?),
         number: Entry::number(),
     })
+}
+
+fn prefix(key: &Key) -> i64 {
+    let (first, _) = key.split_first_chunk::<8>().expect("a key has 32 bytes");
+    i64::from_be_bytes(*first)
 }
 
 const FRAMINGS: [(Framing, &str); 5] = [
@@ -149,30 +152,26 @@ impl Writer {
             return Ok(());
         }
         let count: u64 = self.connection.query_row("SELECT count(*) FROM answers", [], |row| row.get(0))?;
-        self.connection.execute(
-            "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY stored_at LIMIT ?1)",
-            [count.div_ceil(FREED_SHARE)],
-        )?;
+        self.connection
+            .execute("DELETE FROM answers WHERE id IN (SELECT id FROM answers ORDER BY id LIMIT ?1)", [count.div_ceil(FREED_SHARE)])?;
         self.bytes = self.stored_bytes()?;
         Ok(())
     }
 
     fn insert(&mut self, batch: &[(Key, Arc<Entry>)]) -> Result<(), Box<dyn std::error::Error>> {
-        let now = jiff::Timestamp::now().as_microsecond();
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
-            let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+            let mut statement = transaction.prepare_cached("INSERT INTO answers VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for (key, entry) in batch {
                 let headers: Vec<(&str, &str)> =
                     entry.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
                 statement.execute(params![
+                    prefix(key),
                     &key[..],
-                    now,
                     entry.status,
                     framing_name(entry.framing),
                     serde_json::to_string(&headers)?,
                     serde_json::to_string(&entry.facts)?,
-                    entry.message_id,
                     &entry.body[..],
                 ])?;
             }

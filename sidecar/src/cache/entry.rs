@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use agentrun_llm::{provider::Framing, redact, usage::Usage};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub(crate) struct Facts {
     /// What it used, or why that is not known.
     pub(crate) usage: Option<Usage>,
     pub(crate) usage_error: Option<String>,
+    /// Whether the body is JSON, and so the message itself.
+    #[serde(default)]
+    pub(crate) is_message: bool,
     /// An error inside an answer of status 200.
     pub(crate) error: Option<String>,
     /// What it cost, US dollars.
@@ -32,11 +35,9 @@ pub(crate) struct Entry {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
     /// Those worth giving again; lengths and encodings belong to a connection, cookies to a client.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Box<[Header]>,
     pub(crate) body: Bytes,
     pub(crate) facts: Facts,
-    /// Names the assembled message in the journal: the same for each hit, so it is written once.
-    pub(crate) message_id: [u8; 32],
     /// Its number in this process: equal numbers, equal answer.
     pub(crate) number: u64,
 }
@@ -50,25 +51,17 @@ impl Entry {
 
     /// Its weight in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        let headers: usize = self.headers.iter().map(|(_, value)| size_of::<Header>() + value.len() + 32).sum();
         (self.body.len() + headers) as u64
     }
 }
 
+/// A stored header; a map of them would be several times as large.
+pub(crate) type Header = (HeaderName, HeaderValue);
+
 /// Copies the headers of an answer that are stored. Values are copied byte by byte: as they come they are slices that keep the
 /// connection's whole read buffer alive.
-pub(crate) fn stored_headers(headers: &HeaderMap) -> HeaderMap {
-    let kept: Vec<_> = headers.iter().filter(|(name, _)| redact::stored_header(name.as_str())).collect();
-    let mut stored = HeaderMap::with_capacity(kept.len());
-    for (name, value) in kept {
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            stored.append(name, value);
-        }
-    }
-    stored
-}
-
-/// Sets the content type of an answer in another framing than it was stored in.
-pub(crate) fn set_content_type(headers: &mut HeaderMap, framing: Framing) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(framing.content_type()));
+pub(crate) fn stored_headers(headers: &HeaderMap) -> Vec<Header> {
+    let kept = headers.iter().filter(|(name, _)| redact::stored_header(name.as_str()));
+    kept.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))).collect()
 }

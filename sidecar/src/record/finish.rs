@@ -9,7 +9,6 @@ use agentrun_llm::{
     response::{self, Answer},
 };
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::{Call, End};
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     },
     decode,
     exchange::Reading,
-    journal::BodyText,
+    journal::AnswerText,
     tee::{Captured, Ending, Head},
 };
 
@@ -61,18 +60,15 @@ impl Finished {
         let understood = self.understand(&reading);
         let facts = self.facts(&reading, understood.answer.as_ref());
         let (outcome, error) = self.outcome(&reading, &understood);
-        let message = understood.answer.as_ref().and_then(|answer| answer.message.as_ref()).map(ToString::to_string);
-        let message_id: [u8; 32] = Sha256::digest(message.as_deref().unwrap_or_default()).into();
         let whole = self.captured.whole && self.ending == Ending::Complete && understood.problem.is_none();
         let entry = whole.then(|| {
             Arc::new(Entry {
                 status: self.head.status,
                 framing: self.head.framing,
-                headers: std::mem::take(&mut self.head.headers),
+                headers: std::mem::take(&mut self.head.headers).into_boxed_slice(),
                 // Exactly as large as it is: a buffer that grew holds up to twice that.
                 body: Bytes::from(understood.body.to_vec().into_boxed_slice()),
                 facts: facts.clone(),
-                message_id,
                 number: Entry::number(),
             })
         });
@@ -81,6 +77,10 @@ impl Finished {
         if let (Some(entry), Some(key), true) = (&entry, reading.key, good && self.call.stores()) {
             self.call.proxy().cache.put(key, entry.clone());
         }
+        let answer = match &entry {
+            Some(entry) if facts.is_message => Some(AnswerText::Message(entry.clone())),
+            _ => understood.answer.as_ref().and_then(|answer| answer.message.as_ref()).map(|message| AnswerText::Json(message.to_string())),
+        };
         if let Some(leader) = self.leader.take() {
             leader.land(match entry {
                 Some(entry) => Landing::Answered(entry),
@@ -95,7 +95,7 @@ impl Finished {
             facts,
             cached: None,
             entry: None,
-            response: message.map(|text| (message_id, BodyText::Json(text))),
+            answer,
             response_bytes: self.captured.total,
             took: self.took,
         };
@@ -130,7 +130,7 @@ impl Finished {
 
     fn facts(&self, reading: &Reading, answer: Option<&Answer>) -> Facts {
         let in_headers = || {
-            let header = |name: &str| Some(self.head.headers.get(name)?.to_str().ok()?.to_owned());
+            let header = |name: &str| self.head.headers.iter().find(|(known, _)| known == name)?.1.to_str().ok().map(str::to_owned);
             response::usage_of_headers(&reading.endpoint, header)
         };
         let usage = answer.and_then(|answer| answer.usage.as_ref().ok()).copied().or_else(in_headers);
@@ -147,6 +147,7 @@ impl Finished {
             model: answered_by,
             usage,
             usage_error,
+            is_message: self.head.framing == Framing::Json && self.captured.whole && answer.is_some_and(|answer| answer.message.is_some()),
             error: answer.and_then(|answer| answer.error.clone()),
             latency_seconds: self.took.as_secs_f64(),
             first_token_seconds: first.map(|first| first.as_secs_f64()),
