@@ -19,7 +19,7 @@ one core, the load generator and the fake upstream another."""
 ENVIRONMENT = """environment:
   BENCH_AGENTOPT  a checkout of AgentOpt's repository: measure its daemon too
   BENCH_PYTHON    a Python of at least 3.12 for AgentOpt
-  BENCH_SIDECAR   the binary to measure, instead of a release build of this checkout"""
+  BENCH_SIDECAR   the binary to measure, instead of this checkout's, built as it is shipped (profile dist)"""
 
 
 def main():

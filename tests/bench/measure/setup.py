@@ -26,7 +26,8 @@ def prepare(systems):
     if "agentopt" in systems and os.environ.get("BENCH_AGENTOPT"):
         install_agentopt(os.environ["BENCH_AGENTOPT"])
     if "ours" in systems and not os.environ.get("BENCH_SIDECAR"):
-        command = ["cargo", "build", "--release", "--package", "agentrun-sidecar", "--bin", "agentrun-sidecar"]
+        # As it is shipped; the peers are optimised across crates too.
+        command = ["cargo", "build", "--profile", "dist", "--package", "agentrun-sidecar", "--bin", "agentrun-sidecar"]
         _cargo("sidecar", command, REPOSITORY, target())
 
 
@@ -40,7 +41,7 @@ def nginx():
 
 
 def sidecar():
-    return Path(os.environ.get("BENCH_SIDECAR", target() / "release/agentrun-sidecar"))
+    return Path(os.environ.get("BENCH_SIDECAR", target() / "dist/agentrun-sidecar"))
 
 
 def certificates():
