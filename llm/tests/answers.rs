@@ -186,6 +186,38 @@ fn counts_that_are_none_give_a_reason() {
 }
 
 #[test]
+fn providers_differ_in_what_their_counts_leave_out() {
+    let cases = [
+        (
+            "compatible/xai.json",
+            r#"{"usage":{"prompt_tokens":5,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":3}}}"#,
+            "input=5 output=5 reasoning=3",
+        ),
+        (
+            "openai/chat.json",
+            r#"{"usage":{"prompt_tokens":5,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":1}}}"#,
+            "input=5 output=2 reasoning=1",
+        ),
+        ("cohere/v2.json", r#"{"usage":{"billed_units":{"input_tokens":3,"output_tokens":2},"cached_tokens":64}}"#, "input=3 output=2"),
+        (
+            "cohere/v2.json",
+            r#"{"usage":{"tokens":{"input_tokens":80,"output_tokens":2},"cached_tokens":64}}"#,
+            "input=80 output=2 cache_read=64",
+        ),
+    ];
+    for (name, body, usage) in cases {
+        assert_eq!(said(&read(&endpoint(name), Framing::Json, body.as_bytes(), None).usage.unwrap()), usage, "{body}");
+    }
+}
+
+#[test]
+fn an_error_event_need_not_be_json() {
+    let body = b"event: error\ndata: upstream went away\n\n";
+    let answer = read(&endpoint("openai/chat.sse"), Framing::Sse, body, None);
+    assert_eq!((answer.error.as_deref(), answer.complete), (Some("upstream went away"), false));
+}
+
+#[test]
 fn python_only_json_is_read_all_the_same() {
     let body = br#"{"choices":[{"message":{"content":"\ud800"},"logprobs":NaN}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
     let answer = read(&endpoint("openai/chat.json"), Framing::Json, body, None);

@@ -66,6 +66,17 @@ fn a_stream_that_never_counted_its_output_is_not_made_a_plain_answer() {
 }
 
 #[test]
+fn a_tool_input_that_is_no_json_is_not_passed_on_as_one() {
+    let stream = String::from_utf8(bytes("anthropic/messages.sse")).unwrap();
+    let broken = stream.replace(r#"{\"city\": \"Par"#, r#"{\"city\": Par"#);
+    assert_ne!(stream, broken);
+    let endpoint = endpoint("anthropic/messages.sse");
+    assert_eq!(convert(&endpoint, Framing::Sse, Framing::Json, broken.as_bytes(), false), None);
+    // As the stream it is, it may be given again.
+    assert_eq!(convert(&endpoint, Framing::Sse, Framing::Sse, broken.as_bytes(), false), Some(broken.into_bytes()));
+}
+
+#[test]
 fn a_form_the_endpoint_does_not_have_is_refused() {
     let cases = [
         ("openai/chat.json", Framing::EventStream),
