@@ -19,12 +19,7 @@ async fn ended(task: Task) -> Ended {
 
 #[tokio::test]
 async fn ends_are_told_apart() {
-    let table = [
-        ("exit 0", End::Exit(0)),
-        ("exit 7", End::Exit(7)),
-        ("kill -9 $$", End::Signal(9)),
-        ("kill -SEGV $$", End::Signal(11)),
-    ];
+    let table = [("exit 0", End::Exit(0)), ("exit 7", End::Exit(7)), ("kill -9 $$", End::Signal(9)), ("kill -SEGV $$", End::Signal(11))];
     for (script, end) in table {
         assert_eq!(ended(task(script)).await.end, end, "{script}");
     }

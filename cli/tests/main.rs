@@ -1,0 +1,10 @@
+//! The real binary, with a state folder of its own for every test.
+
+mod agents;
+mod exec;
+mod manifests;
+mod outputs;
+mod quickstart;
+mod resume;
+mod state;
+mod support;
