@@ -46,7 +46,7 @@ fn what_only_this_machine_can_tell_is_told_too() {
         bench.replace("agentrun.yaml", from, to);
         let ran = bench.run(&["validate", "-f", "agentrun.yaml"]);
         assert_eq!(ran.code, Some(2), "{to}: {ran:?}");
-        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+        assert!(ran.stderr.contains(part) && ran.stderr.contains("line "), "{part}: {}", ran.stderr);
     }
 }
 

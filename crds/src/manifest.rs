@@ -113,6 +113,22 @@ pub fn from_value(value: &Value) -> Result<AgentRun, Mistakes> {
     resource(&Node::from_value(value, Place { line: 1, column: 1 }), Mistakes::default())
 }
 
+/// Where a field such as `spec.roles[1].models` stands in a manifest: its line and column, both from 1. For a field that is not written, those
+/// of the nearest one around it. `None` where the text is no manifest.
+pub fn place(bytes: &[u8], path: &str) -> Option<(usize, usize)> {
+    let mut node = &yaml::read(std::str::from_utf8(bytes).ok()?, &mut Mistakes::default())?;
+    let mut place = node.place;
+    for step in path.split(['.', '[']) {
+        let next = match step.strip_suffix(']').and_then(|index| index.parse::<usize>().ok()) {
+            Some(index) => node.items().get(index).map(|item| (item.place, item)),
+            None => node.fields().iter().find(|field| field.key == step).map(|field| (field.place, &field.value)),
+        };
+        let Some(found) = next else { break };
+        (place, node) = found;
+    }
+    Some((place.line, place.column))
+}
+
 fn resource(tree: &Node, mut mistakes: Mistakes) -> Result<AgentRun, Mistakes> {
     if !is_agent_run(tree, &mut mistakes) {
         return Err(mistakes.sorted());

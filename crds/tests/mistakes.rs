@@ -384,3 +384,19 @@ fn all_mistakes_come_at_once_in_the_order_of_the_text() {
     assert_eq!(places, expected, "{mistakes}");
     assert!(mistakes.to_string().starts_with("line 4, column 9: metadata.name: `Sums` is not allowed"));
 }
+
+#[test]
+fn a_field_is_found_again_in_the_text() {
+    let text = b"kind: AgentRun\nspec:\n  roles:\n    - name: a\n    - {name: b, models: [x]}\n";
+    let table = [
+        ("spec.roles[1].models", (5, 17)),
+        ("spec.roles[0].models", (4, 7)),
+        ("spec.roles[7].models", (3, 3)),
+        ("spec.dataset.file", (2, 1)),
+        ("nothing", (1, 1)),
+    ];
+    for (path, place) in table {
+        assert_eq!(manifest::place(text, path), Some(place), "{path}");
+    }
+    assert_eq!(manifest::place(b"\xff", "spec"), None);
+}

@@ -110,6 +110,16 @@ pub(crate) fn kept_from_proxy<'a>(explicit: impl Iterator<Item = &'a str>) -> Ve
         .collect()
 }
 
+/// The host of a base URL on this machine's own loopback, as `NO_PROXY` would name it.
+pub(crate) fn local_host(base_url: &str) -> Option<String> {
+    let authority = base_url.split_once("://")?.1.split('/').next()?;
+    let names = [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")];
+    names
+        .into_iter()
+        .find(|(written, _)| authority == *written || authority.starts_with(&format!("{written}:")))
+        .map(|(_, name)| name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +179,19 @@ mod tests {
         assert_eq!(value(&variables, "ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:4711/gateway.example/team/a"));
         assert_eq!(value(&variables, "GOOGLE_GEMINI_BASE_URL"), None);
         assert_eq!(value(&variables, BEDROCK), Some("http://127.0.0.1:4711/bedrock-runtime.eu-west-1.amazonaws.com"));
+    }
+
+    #[test]
+    fn a_base_url_on_this_machine_is_known_as_such() {
+        let table = [
+            ("http://localhost:11434/v1", Some("localhost")),
+            ("http://127.0.0.1", Some("127.0.0.1")),
+            ("http://[::1]:8000/v1", Some("::1")),
+            ("https://localhost.example/v1", None),
+            ("https://llm.example", None),
+        ];
+        for (url, expected) in table {
+            assert_eq!(local_host(url).as_deref(), expected, "{url}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     agent::{Agent, find_program},
-    environment::{Variables, kept_from_proxy},
+    environment::{Variables, kept_from_proxy, local_host},
     exchange::unfit_for_environment,
     scoring::Scoring,
 };
@@ -116,14 +116,14 @@ impl Plan {
     /// # Errors
     /// All mistakes at once: those of the text with their lines, else those that only this machine can tell.
     pub(crate) fn read(path: &Path, inherited: &Variables) -> Result<Self, PlanError> {
-        let manifest = read_manifest(path)?;
+        let (manifest, bytes) = read_manifest(path)?;
         let home = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
         let mut check = Check { manifest: &manifest, home: &home, inherited, mistakes: Vec::new(), notes: Vec::new() };
         let parts = check.all();
         let Check { mistakes, notes, .. } = check;
         match parts {
             Some(parts) if mistakes.is_empty() => Ok(Self::of(manifest, parts, notes)),
-            _ => Err(PlanError::Mistakes { path: path.to_owned(), mistakes }),
+            _ => Err(PlanError::Mistakes { path: path.to_owned(), mistakes: placed(mistakes, &bytes) }),
         }
     }
 
@@ -211,15 +211,31 @@ impl Plan {
     }
 }
 
+/// Puts the place of its field before each mistake that begins with one.
+fn placed(mistakes: Vec<String>, manifest: &[u8]) -> Vec<String> {
+    let place = |mistake: &str| {
+        let field = mistake.split([':', ' ']).next().filter(|field| field.starts_with("spec."))?;
+        manifest::place(manifest, field)
+    };
+    let placed = mistakes.into_iter().map(|mistake| match place(&mistake) {
+        Some((line, column)) => format!("line {line}, column {column}: {mistake}"),
+        None => mistake,
+    });
+    placed.collect()
+}
+
 /// Reads a manifest's text and tells all its mistakes with their places.
-pub(crate) fn read_manifest(path: &Path) -> Result<AgentRun, PlanError> {
+fn read_manifest(path: &Path) -> Result<(AgentRun, Vec<u8>), PlanError> {
     let failed = |source| PlanError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MANIFEST_BYTES {
         return Err(PlanError::TooLarge(path.to_owned()));
     }
-    manifest::parse_bytes(&bytes).map_err(|mistakes| PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) })
+    match manifest::parse_bytes(&bytes) {
+        Ok(manifest) => Ok((manifest, bytes)),
+        Err(mistakes) => Err(PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) }),
+    }
 }
 
 fn told(mistakes: &Mistakes) -> Vec<String> {
@@ -281,8 +297,8 @@ impl Check<'_> {
     fn dataset(&mut self) -> Option<Dataset> {
         let dataset = &self.manifest.spec.dataset;
         let limit = usize::try_from(dataset.limit).unwrap_or(0);
-        let (place, read) = match dataset.source() {
-            DatasetSource::Items(items) => ("spec.dataset.items".to_owned(), Dataset::from_items(items.to_vec(), limit)),
+        let (file, read) = match dataset.source() {
+            DatasetSource::Items(items) => (None, Dataset::from_items(items.to_vec(), limit)),
             DatasetSource::ConfigMap(_) => {
                 self.mistakes.push("spec.dataset.configMap: a ConfigMap needs a cluster: use `file` or `items` here".to_owned());
                 return None;
@@ -290,7 +306,7 @@ impl Check<'_> {
             DatasetSource::File(file) => {
                 let path = self.home.join(file);
                 match read_bounded(&path, DATASET_BYTES) {
-                    Ok(bytes) => (path.display().to_string(), Dataset::from_jsonl(&bytes, limit)),
+                    Ok(bytes) => (Some(path), Dataset::from_jsonl(&bytes, limit)),
                     Err(error) => {
                         self.mistakes.push(format!("spec.dataset.file: reading {}: {error}", path.display()));
                         return None;
@@ -299,7 +315,14 @@ impl Check<'_> {
             }
         };
         read.map_err(|mistakes| {
-            self.mistakes.extend(mistakes.to_string().lines().map(|mistake| format!("{place}: {mistake}")));
+            let place = |line: usize| match &file {
+                Some(path) => format!("{}: line {line}", path.display()),
+                None => format!("spec.dataset.items[{}]", line - 1),
+            };
+            self.mistakes.extend(mistakes.told.iter().map(|mistake| format!("{}: {}", place(mistake.line), mistake.message)));
+            if mistakes.more > 0 {
+                self.mistakes.push(format!("and {} more in the dataset", mistakes.more));
+            }
         })
         .ok()
     }
@@ -377,16 +400,6 @@ impl Check<'_> {
     }
 }
 
-/// The host of a base URL on this machine's own loopback, as `NO_PROXY` would name it.
-fn local_host(base_url: &str) -> Option<String> {
-    let authority = base_url.split_once("://")?.1.split('/').next()?;
-    let names = [("localhost", "localhost"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")];
-    names
-        .into_iter()
-        .find(|(written, _)| authority == *written || authority.starts_with(&format!("{written}:")))
-        .map(|(_, name)| name.to_owned())
-}
-
 fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
@@ -394,23 +407,4 @@ fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is larger than 1 GiB: split it"));
     }
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_base_url_on_this_machine_is_known_as_such() {
-        let table = [
-            ("http://localhost:11434/v1", Some("localhost")),
-            ("http://127.0.0.1", Some("127.0.0.1")),
-            ("http://[::1]:8000/v1", Some("::1")),
-            ("https://localhost.example/v1", None),
-            ("https://llm.example", None),
-        ];
-        for (url, expected) in table {
-            assert_eq!(local_host(url).as_deref(), expected, "{url}");
-        }
-    }
 }

@@ -14,7 +14,6 @@ use std::{
 };
 
 use nix::{
-    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
@@ -95,14 +94,6 @@ pub(crate) struct Ended {
 pub(crate) struct SpawnError {
     program: OsString,
     source: io::Error,
-}
-
-impl SpawnError {
-    /// Whether the machine was short of something, so that a later attempt may succeed.
-    pub(crate) fn is_temporary(&self) -> bool {
-        let temporary = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ETXTBSY];
-        self.source.raw_os_error().is_some_and(|code| temporary.contains(&Errno::from_raw(code)))
-    }
 }
 
 /// Runs a task to its end. When this returns, or is dropped, no process of its group is alive.

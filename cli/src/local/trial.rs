@@ -105,8 +105,7 @@ impl Bench {
         let ended = process::run(&task, &self.stop).await;
         let totals = session.close(CALLS_GRACE).await;
         match ended {
-            Err(error) if error.is_temporary() => Ending::Fault(fault(FailureReason::Spawn, chain(&error))),
-            // The program was there when the run began; if it is not now, no retry brings it back, but nor is it the agent's doing.
+            // The program was there when the run began: the machine is short of something, or somebody has taken the program away.
             Err(error) => Ending::Fault(fault(FailureReason::Spawn, chain(&error))),
             Ok(Ended { end: End::Stopped, .. }) => Ending::Stopped,
             Ok(ended) => self.judge(ended, &totals, datapoint, folder).await,

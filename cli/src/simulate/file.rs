@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_place() {
         let table = [
-            ("", "models"),
+            ("", "end of input"),
             ("models: {}", "at least one"),
             ("models: {a: {accuracy: 1.5}}", "models.a.accuracy: 1.5 is not from 0 to 1"),
             ("models: {a: {accuracy: .nan}}", "models.a.accuracy"),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agentrun_eval::decimal;
+use agentrun_llm::provider::Hosts;
 use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Session, Sidecar, Totals};
 use anyhow::Context as _;
 use nix::{
@@ -41,7 +42,11 @@ const NOT_EXECUTABLE: u8 = 126;
 pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Result<u8> {
     let state = State::at(&context.state, false)?;
     state.prepare()?;
+    let mut hosts = Hosts::builtin();
+    arguments.upstream.add_to(&mut hosts);
+    let local_hosts = arguments.upstream.providers.iter().filter_map(|provider| environment::local_host(&provider.base_url)).collect();
     let config = Config {
+        hosts,
         upstreams: arguments.upstream.rules,
         upstream_ca: arguments.upstream.authorities,
         cache: CacheConfig { path: Some(state.cache()), ..CacheConfig::default() },
@@ -69,7 +74,7 @@ pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Res
         bundle: certificates.bundle(),
         connect: arguments.capture.contains(&CaptureMode::Connect),
         base_url: arguments.capture.contains(&CaptureMode::BaseUrl),
-        local_hosts: Vec::new(),
+        local_hosts,
     };
     let inherited = environment::inherited();
     let variables = interception.variables(session.address(), &inherited);

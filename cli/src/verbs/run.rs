@@ -33,7 +33,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Result<u8> {
     let printer = &context.printer;
     let inherited = environment::inherited();
-    let plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(local::trial::chain(&error)))?;
+    let mut plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(local::trial::chain(&error)))?;
+    arguments.upstream.add_to(&mut plan.hosts);
     let simulation = simulation(&arguments)?;
     plan.notes.iter().for_each(|note| printer.note(note));
     if simulation.is_some() {

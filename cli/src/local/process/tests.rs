@@ -106,9 +106,8 @@ async fn input_is_given_and_may_be_ignored() {
 }
 
 #[tokio::test]
-async fn a_missing_program_is_no_temporary_failure() {
+async fn a_missing_program_is_told_by_its_name() {
     let refused = run(&Task { command: vec!["/no/such/program".into()], ..task("") }, &Stop::default()).await.unwrap_err();
-    assert!(!refused.is_temporary());
     assert_eq!(refused.to_string(), "starting `/no/such/program`");
 }
 
