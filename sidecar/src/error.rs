@@ -81,6 +81,10 @@ impl Refusal {
         let mut response = Response::new(AnswerBody::whole(Bytes::from(body)));
         *response.status_mut() = status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if shape == Shape::Bedrock {
+            // AWS SDKs look here for the error's name before they look into the body.
+            response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_static(self.kind()));
+        }
         if matches!(self, Self::ReplayMiss | Self::Misdirected { .. }) {
             // SDKs retry 409 and 421 by default; asking again changes nothing here.
             response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));

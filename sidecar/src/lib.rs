@@ -220,15 +220,15 @@ impl Sidecar {
 
     /// Opens a session on a loopback port of its own, which takes calls when this returns.
     pub async fn open(&self, session: Session) -> Result<OpenSession, ListenError> {
-        self.open_at(session, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        let port = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        Ok(self.serve(session, port))
     }
 
-    /// Opens a session at `address`.
-    pub async fn open_at(&self, session: Session, address: SocketAddr) -> Result<OpenSession, ListenError> {
-        let (listener, address) = listen(address).await?;
+    /// Opens a session on a port that is bound already.
+    fn serve(&self, session: Session, (listener, address): Port) -> OpenSession {
         let live = Live::new(session, self.proxy.drain.child());
         let accepting = tokio::spawn(front::accept(self.proxy.clone(), live.clone(), listener));
-        Ok(OpenSession { proxy: self.proxy.clone(), live, address, accepting })
+        OpenSession { proxy: self.proxy.clone(), live, address, accepting }
     }
 
     /// Opens the admin port: `/healthz`, `/readyz`, `/metrics`. Returns its address.
@@ -283,11 +283,13 @@ impl OpenSession {
 pub async fn run(args: &Args) -> Result<(), BodyError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Bound before anything else is made: whoever connects meanwhile waits instead of being refused.
+    let port = listen(args.listen).await?;
     let sidecar = Sidecar::start(args.config()?)?;
     if let Some(folder) = &args.ca_dir {
         sidecar.write_certificates(folder)?;
     }
-    let session = sidecar.open_at(args.session(), args.listen).await?;
+    let session = sidecar.serve(args.session(), port);
     if let Some(address) = args.admin {
         sidecar.open_admin(address).await?;
     }
@@ -329,7 +331,10 @@ fn random() -> [u8; 10] {
     random
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+/// A bound port and its address.
+type Port = (TcpListener, SocketAddr);
+
+async fn listen(address: SocketAddr) -> Result<Port, ListenError> {
     let failed = |source| ListenError { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;

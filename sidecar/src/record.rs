@@ -141,6 +141,10 @@ impl Call {
     /// What `usage` cost, by the model that answered, or by the one that was asked.
     pub(crate) fn price(&self, answered: Option<&str>, asked: Option<&str>, usage: &Usage) -> Option<Decimal> {
         let facts = &self.open().facts;
+        if facts.operation() == Operation::CountTokens {
+            // The count is an answer, not a consumption; no provider charges for it.
+            return Some(Decimal::ZERO);
+        }
         let table = PriceTable::builtin();
         let cost = |model: &str| table.cost(&facts.provider.name, model, usage, facts.started_at).map(|cost| cost.total);
         answered.and_then(cost).or_else(|| asked.and_then(cost))
@@ -203,8 +207,9 @@ impl Call {
     pub(crate) fn end(mut self, end: End) {
         let Some(open) = self.0.take() else { return };
         let Open { proxy, admitted, facts, .. } = *open;
-        facts.live.count(&end);
-        proxy.metrics.count(&facts.provider.name, facts.operation(), &end);
+        let operation = facts.operation();
+        facts.live.count(operation, &end);
+        proxy.metrics.count(&facts.provider.name, operation, &end);
         facts.warn_unread(&proxy, &end);
         if let Some(journal) = &proxy.journal {
             journal.push(Recorded { begun: facts, end });

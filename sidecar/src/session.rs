@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use agentrun_llm::call::Outcome;
+use agentrun_llm::call::{Operation, Outcome};
 use rust_decimal::Decimal;
 
 use crate::{config::CacheMode, drain::Drain, record::End};
@@ -79,7 +79,7 @@ pub struct Totals {
 
 impl Totals {
     /// Counts one call.
-    pub(crate) fn add(&mut self, end: &End) {
+    pub(crate) fn add(&mut self, operation: Operation, end: &End) {
         let facts = &end.facts;
         let (spent, saved) = end.money();
         let answered = end.status == 200;
@@ -95,7 +95,7 @@ impl Totals {
         if end.is_cached() {
             self.cached_seconds += (facts.latency_seconds - end.took.as_secs_f64()).max(0.0);
         }
-        if let Some(usage) = &facts.usage {
+        if let Some(usage) = facts.usage.as_ref().filter(|_| operation != Operation::CountTokens) {
             self.input_tokens += usage.input_tokens.unwrap_or_default();
             self.output_tokens += usage.output_tokens.unwrap_or_default();
         }
@@ -124,8 +124,8 @@ impl Live {
         Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default() })
     }
 
-    pub(crate) fn count(&self, end: &End) {
-        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(end);
+    pub(crate) fn count(&self, operation: Operation, end: &End) {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(operation, end);
     }
 
     pub(crate) fn count_failed_handshake(&self) {

@@ -1,8 +1,10 @@
 //! Answers in SQLite, shared by every process that opens the same file.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use agentrun_llm::provider::Framing;
@@ -53,10 +55,13 @@ pub enum CacheError {
     },
 }
 
+/// How long an answer that another process stored may stay unseen.
+const UNSEEN: Duration = Duration::from_millis(500);
+
 /// The cache's file.
 pub(crate) struct Disk {
     /// Looked up on the caller's thread: a point lookup of a warm page costs less than a hop to another thread.
-    reader: Mutex<Connection>,
+    reader: Mutex<Reader>,
     writer: Batcher<(Key, Arc<Entry>)>,
 }
 
@@ -65,26 +70,18 @@ impl Disk {
         let mut writing = Writer { connection: sqlite::open(path, SCHEMA)?, limit, bytes: 0 };
         let failed = |source| CacheError::Change { path: path.to_owned(), source };
         writing.bytes = writing.stored_bytes().map_err(failed)?;
-        let reader = Mutex::new(sqlite::open_to_read(path)?);
+        let mut reader = Reader { connection: sqlite::open_to_read(path)?, known: HashSet::default(), last: 0, read_at: Instant::now() };
+        reader.refresh().map_err(failed)?;
         let writer = Batcher::start("cache-writer", QUEUE_BYTES, writing).map_err(CacheError::Writer)?;
-        Ok(Self { reader, writer })
+        Ok(Self { reader: Mutex::new(reader), writer })
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut statement = reader
-            .prepare_cached(
-                "SELECT status, framing, headers, facts, body FROM answers WHERE prefix = ?1 AND key = ?2 ORDER BY id DESC LIMIT 1",
-            )
-            .inspect_err(|error| tracing::warn!(%error, "cannot look into the cache's file"))
-            .ok()?;
-        match statement.query_row(params![prefix(key), &key[..]], entry).optional() {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read a stored answer: taken as a miss");
-                None
-            }
-        }
+        let found = self.reader.lock().unwrap_or_else(PoisonError::into_inner).get(key);
+        found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read a stored answer: taken as a miss");
+            None
+        })
     }
 
     pub(crate) fn put(&self, key: Key, entry: Arc<Entry>) {
@@ -94,6 +91,43 @@ impl Disk {
 
     pub(crate) async fn flush(&self) -> Result<(), String> {
         self.writer.flush().await
+    }
+}
+
+/// Looks answers up. Most calls are new, and the file changes all the time: a look into it for each would cost more than all else
+/// that is done for a miss, so what stands in it is known by 8 bytes of each key.
+struct Reader {
+    connection: Connection,
+    known: HashSet<i64, foldhash::fast::RandomState>,
+    /// The newest row that is known.
+    last: i64,
+    read_at: Instant,
+}
+
+impl Reader {
+    fn get(&mut self, key: &Key) -> rusqlite::Result<Option<Entry>> {
+        if self.read_at.elapsed() > UNSEEN {
+            self.refresh()?;
+        }
+        if !self.known.contains(&prefix(key)) {
+            return Ok(None);
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT status, framing, headers, facts, body FROM answers WHERE prefix = ?1 AND key = ?2 ORDER BY id DESC LIMIT 1",
+        )?;
+        statement.query_row(params![prefix(key), &key[..]], entry).optional()
+    }
+
+    /// Learns of the rows that came since.
+    fn refresh(&mut self) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached("SELECT id, prefix FROM answers WHERE id > ?1 ORDER BY id")?;
+        let mut rows = statement.query([self.last])?;
+        while let Some(row) = rows.next()? {
+            self.last = row.get(0)?;
+            self.known.insert(row.get(1)?);
+        }
+        self.read_at = Instant::now();
+        Ok(())
     }
 }
 

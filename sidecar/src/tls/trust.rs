@@ -36,7 +36,7 @@ pub(crate) struct Trust {
 impl Trust {
     /// Loads the system's roots and the PEM files `extra`.
     pub(crate) fn load(extra: &[impl AsRef<Path>]) -> Result<Self, TrustError> {
-        let mut certificates = rustls_native_certs::load_native_certs().certs;
+        let mut certificates = system();
         if certificates.is_empty() {
             certificates.extend_from_slice(webpki_root_certs::TLS_SERVER_ROOT_CERTS);
         }
@@ -67,6 +67,21 @@ impl Trust {
         }
         bundle.push_str(own);
         bundle
+    }
+}
+
+/// Where distributions keep all roots in one file: Debian and Alpine, Fedora, SUSE, the BSDs and macOS.
+const BUNDLES: [&str; 4] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
+
+/// The system's roots: those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, or one bundle. Reading the folder beside it as well would
+/// read each root twice, out of some hundred files.
+fn system() -> Vec<CertificateDer<'static>> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let bundle = BUNDLES.iter().map(Path::new).find(|path| path.exists()).filter(|_| !named);
+    match bundle {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None).certs,
+        None => rustls_native_certs::load_native_certs().certs,
     }
 }
 
