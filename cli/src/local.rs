@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod environment;
 pub(crate) mod exchange;
 pub(crate) mod identity;
+pub(crate) mod ledger;
 pub(crate) mod leftover;
 pub(crate) mod observed;
 pub(crate) mod plan;

@@ -7,9 +7,9 @@ use agentrun_crds::{
 use agentrun_eval::{
     combo::ComboError,
     rank::{Ranked, rank},
-    summary::{Summary, summarize},
+    summary::{CallTotals, Summary, summarize},
 };
-use agentrun_hub::{Phase as Stored, RunRecord, TrialRecord};
+use agentrun_hub::{Phase as Stored, RunRecord, Spending, TrialRecord};
 
 use crate::local::{identity, observed};
 
@@ -51,7 +51,10 @@ impl Report {
         let data_ids: Vec<String> = serde_json::from_str(&run.datapoints).map_err(unreadable)?;
         let combos = resource.spec.combos().map_err(|source| ReportError::Combos { name: run.name.clone(), source })?;
         let observations = observed::observations(&combos, &data_ids, trials);
-        let summary = summarize(&resource.spec.selection(combos.len(), data_ids.len()), &observations);
+        let mut summary = summarize(&resource.spec.selection(combos.len(), data_ids.len()), &observations);
+        if let Some(spending) = &run.spending {
+            summary.calls = totals(spending);
+        }
         let ranked = rank(&combos, &observations, &resource.spec.objective());
         let phase = match (run.phase, &run.owner) {
             // Its process was killed.
@@ -88,6 +91,18 @@ impl Report {
     pub(crate) fn ended(&self) -> u64 {
         let trials = &self.summary.trials;
         trials.succeeded + trials.failed + trials.unobserved
+    }
+}
+
+fn totals(spending: &Spending) -> CallTotals {
+    CallTotals {
+        total: spending.calls,
+        cached: spending.cached,
+        failed: spending.failed,
+        unreadable: spending.unreadable,
+        unpriced: spending.unpriced,
+        spent_usd: spending.spent,
+        saved_usd: spending.saved,
     }
 }
 

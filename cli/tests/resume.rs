@@ -87,6 +87,8 @@ fn a_killed_run_leaves_nothing_running_and_scores_nothing_twice() {
         *seen.entry((trial["combo"].to_string(), trial["data_id"].to_string())).or_insert(0) += 1;
     }
     assert_eq!((seen.len(), seen.values().max()), (32, Some(&1)));
+    let all = bench.run(&["calls", "test", "-o", "json"]).json();
+    assert_eq!(ran.json()["status"]["calls"]["total"], all.as_array().unwrap().len(), "calls of killed attempts count too");
     let calls = bench.run(&["calls", "test", "--uncached", "-o", "json"]).json();
     let mut paid = HashMap::new();
     for call in calls.as_array().unwrap().iter().filter(|call| call["outcome"] == "complete") {

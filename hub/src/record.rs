@@ -120,6 +120,8 @@ pub struct RunRecord {
     pub finished: Option<Timestamp>,
     /// The process at work on it.
     pub owner: Option<Owner>,
+    /// What all its calls came to when a process last gave it back, those of attempts without a result included; `usd` is not kept.
+    pub spending: Option<Spending>,
 }
 
 /// Which trial of a run.

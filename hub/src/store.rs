@@ -29,6 +29,13 @@ CREATE TABLE IF NOT EXISTS run (
   finished TEXT,
   owner_pid INTEGER,
   owner_started TEXT,
+  calls INTEGER,
+  cached INTEGER,
+  failed INTEGER,
+  unreadable INTEGER,
+  unpriced INTEGER,
+  spent TEXT,
+  saved TEXT,
   UNIQUE (name, generation)
 );
 CREATE TABLE IF NOT EXISTS trial (

@@ -1,6 +1,11 @@
 //! One trial, from its folder to its score.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agentrun_eval::{
     combo::Combo,
@@ -72,7 +77,7 @@ impl Bench {
         ending
     }
 
-    fn prepare(&self, folder: &PathBuf, datapoint: &Datapoint) -> io::Result<()> {
+    fn prepare(&self, folder: &Path, datapoint: &Datapoint) -> io::Result<()> {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => make_private(folder)?,
@@ -83,7 +88,7 @@ impl Bench {
         }
     }
 
-    async fn attempt(&self, combo: &Combo, datapoint: &Datapoint, sample: u32, attempt: u32, folder: &PathBuf) -> Ending {
+    async fn attempt(&self, combo: &Combo, datapoint: &Datapoint, sample: u32, attempt: u32, folder: &Path) -> Ending {
         let session = match self.sidecar.open(self.session(combo, datapoint, sample, attempt)).await {
             Ok(session) => session,
             Err(error) => return Ending::Fault(fault(FailureReason::SidecarLost, chain(&error))),
@@ -126,7 +131,7 @@ impl Bench {
         }
     }
 
-    fn variables(&self, combo: &Combo, datapoint: &Datapoint, sample: u32, folder: &PathBuf) -> Variables {
+    fn variables(&self, combo: &Combo, datapoint: &Datapoint, sample: u32, folder: &Path) -> Variables {
         let mut variables = Variables::new();
         let mut set = |name: &str, value: &str| variables.insert(name.into(), value.into());
         set("AGENTRUN_RUN", &self.plan.name);
@@ -153,7 +158,7 @@ impl Bench {
     }
 
     /// What an ended process means. A trial whose every call was left without an answer says nothing about its models.
-    async fn judge(&self, ended: Ended, totals: &Totals, datapoint: &Datapoint, folder: &PathBuf) -> Ending {
+    async fn judge(&self, ended: Ended, totals: &Totals, datapoint: &Datapoint, folder: &Path) -> Ending {
         let measures = measures(&ended, totals);
         if totals.calls > 0 && totals.unanswered == totals.calls {
             let message = format!("none of the trial's {} calls was answered (`agentrun calls` says why)", totals.calls);

@@ -14,7 +14,7 @@ use crate::{
         self, Lease,
         certificates::Certificates,
         environment::{self, Interception},
-        identity, leftover, observed,
+        identity, ledger, leftover, observed,
         plan::Plan,
         progress::Progress,
         stop::Stop,
@@ -76,7 +76,10 @@ pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Resu
         work(&arguments, context, &state, plan.clone(), simulation.map(|(simulation, _)| simulation), &lease, stop.clone()).await
     };
     let phase = phase(&plan, &lease, stop.is_asked(), worked.is_err())?;
-    store.release(&lease.run, &lease.owner, phase, Timestamp::now())?;
+    let spending = ledger::spending(&state.calls(), &lease.run).map_err(|error| {
+        printer.warning(&format!("{}; only the calls of finished trials are counted", local::trial::chain(&error)));
+    });
+    store.release(&lease.run, &lease.owner, phase, spending.ok().as_ref(), Timestamp::now())?;
     worked?;
     let run = store.run(&plan.name)?.context("reading the run back")?;
     show(&arguments, context, &state, &store, &run)

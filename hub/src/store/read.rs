@@ -10,7 +10,8 @@ use super::{Store, StoreError};
 use crate::{Owner, RunRecord, Spending, TrialId, TrialRecord};
 
 const RUN: &str =
-    "SELECT id, name, generation, fingerprint, manifest, datapoints, trials, phase, started, finished, owner_pid, owner_started FROM run";
+    "SELECT id, name, generation, fingerprint, manifest, datapoints, trials, phase, started, finished, owner_pid, owner_started,
+  calls, cached, failed, unreadable, unpriced, spent, saved FROM run";
 const TRIAL: &str = "SELECT combo, data_id, sample, attempt, state, reason, message, score, score_reason, latency_seconds, calls, cached,
   failed, unreadable, unpriced, usd, spent, saved, output, started, finished FROM trial WHERE run = ?1 ORDER BY combo, data_id, sample";
 
@@ -59,6 +60,20 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         started: parsed::<Timestamp>(row, 8)?,
         finished: optional(row, 9)?,
         owner,
+        spending: row.get::<_, Option<i64>>(12)?.map(|_| spending(row)).transpose()?,
+    })
+}
+
+fn spending(row: &Row<'_>) -> rusqlite::Result<Spending> {
+    Ok(Spending {
+        calls: count(row, 12)?,
+        cached: count(row, 13)?,
+        failed: count(row, 14)?,
+        unreadable: count(row, 15)?,
+        unpriced: count(row, 16)?,
+        usd: None,
+        spent: parsed::<Decimal>(row, 17)?,
+        saved: parsed::<Decimal>(row, 18)?,
     })
 }
 

@@ -100,7 +100,7 @@ fn a_run_belongs_to_one_living_process() {
     let taken = begin(&bench.store, &start("one"), 2, false).unwrap();
     assert!(matches!(taken, Begun::Resumed(again) if again.id == run.id && again.owner == Some(owner(2))));
     assert!(matches!(bench.store.finish(&run, &owner(1), &trial("q1")), Err(StoreError::Lost { .. })));
-    bench.store.release(&run, &owner(1), Phase::Complete, Timestamp::UNIX_EPOCH).unwrap();
+    bench.store.release(&run, &owner(1), Phase::Complete, None, Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(bench.store.run("math").unwrap().unwrap().phase, Phase::Running, "the old owner decides nothing");
 }
 
@@ -122,13 +122,25 @@ fn what_was_running_or_lost_is_pending_again_after_a_take_over() {
 fn a_complete_run_stays_complete_until_its_fingerprint_changes() {
     let bench = bench();
     let run = new_run(&bench.store);
-    bench.store.release(&run, &owner(1), Phase::Complete, Timestamp::UNIX_EPOCH).unwrap();
+    bench.store.release(&run, &owner(1), Phase::Complete, None, Timestamp::UNIX_EPOCH).unwrap();
     assert!(matches!(begin(&bench.store, &start("one"), 2, true).unwrap(), Begun::Finished(_)));
     assert!(matches!(begin(&bench.store, &start("two"), 2, true).unwrap(), Begun::New(run) if run.generation == 2));
     let again = RunStart { again: true, ..start("two") };
     assert!(matches!(begin(&bench.store, &again, 3, false).unwrap(), Begun::New(run) if run.generation == 3));
     let generations: Vec<_> = bench.store.runs().unwrap().into_iter().map(|run| run.generation).collect();
     assert_eq!(generations, [3]);
+}
+
+#[test]
+fn what_a_run_came_to_is_kept_until_it_goes_on() {
+    let bench = bench();
+    let run = new_run(&bench.store);
+    let spending = Spending { usd: None, ..trial("q1").spending };
+    bench.store.release(&run, &owner(1), Phase::Interrupted, Some(&spending), Timestamp::UNIX_EPOCH).unwrap();
+    let given_back = bench.store.run("math").unwrap().unwrap();
+    assert_eq!((given_back.phase, given_back.spending), (Phase::Interrupted, Some(spending)));
+    begin(&bench.store, &start("one"), 2, true).unwrap();
+    assert_eq!(bench.store.run("math").unwrap().unwrap().spending, None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{Begun, Store, StoreError, read};
-use crate::{Owner, Phase, RunRecord, RunStart, TrialId, TrialRecord, TrialState};
+use crate::{Owner, Phase, RunRecord, RunStart, Spending, TrialId, TrialRecord, TrialState};
 
 impl Store {
     /// Takes a run for `owner`: goes on with an unfinished generation of the same fingerprint, says that it is complete, or starts the next
@@ -104,16 +104,38 @@ impl Store {
         transaction.commit().map_err(self.failed())
     }
 
-    /// Gives the run back in the phase it has reached. A run that another process has taken over is left alone.
-    pub fn release(&self, run: &RunRecord, owner: &Owner, phase: Phase, now: Timestamp) -> Result<(), StoreError> {
+    /// Gives the run back in the phase it has reached, with what its calls came to if that is known. A run that another process has taken over
+    /// is left alone.
+    pub fn release(
+        &self,
+        run: &RunRecord,
+        owner: &Owner,
+        phase: Phase,
+        spending: Option<&Spending>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let finished = matches!(phase, Phase::Complete | Phase::Failed).then(|| now.to_string());
         let mut connection = self.connection();
         let transaction = immediate(&mut connection).map_err(self.failed())?;
         let changed = transaction
             .execute(
-                "UPDATE run SET phase = ?3, finished = ?4, owner_pid = NULL, owner_started = NULL
+                "UPDATE run SET phase = ?3, finished = ?4, owner_pid = NULL, owner_started = NULL,
+                 calls = ?6, cached = ?7, failed = ?8, unreadable = ?9, unpriced = ?10, spent = ?11, saved = ?12
                  WHERE id = ?1 AND owner_pid = ?2 AND owner_started = ?5",
-                params![run.id, owner.pid, phase.as_str(), finished, owner.started],
+                params![
+                    run.id,
+                    owner.pid,
+                    phase.as_str(),
+                    finished,
+                    owner.started,
+                    spending.map(|spending| stored(spending.calls)),
+                    spending.map(|spending| stored(spending.cached)),
+                    spending.map(|spending| stored(spending.failed)),
+                    spending.map(|spending| stored(spending.unreadable)),
+                    spending.map(|spending| stored(spending.unpriced)),
+                    spending.map(|spending| spending.spent.to_string()),
+                    spending.map(|spending| spending.saved.to_string()),
+                ],
             )
             .map_err(self.failed())?;
         if changed == 1 {
@@ -162,11 +184,11 @@ fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
 
 fn resume(transaction: &Transaction<'_>, run: RunRecord, owner: &Owner) -> rusqlite::Result<RunRecord> {
     transaction.execute(
-        "UPDATE run SET phase = 'Running', finished = NULL, owner_pid = ?2, owner_started = ?3 WHERE id = ?1",
+        "UPDATE run SET phase = 'Running', finished = NULL, calls = NULL, owner_pid = ?2, owner_started = ?3 WHERE id = ?1",
         params![run.id, owner.pid, owner.started],
     )?;
     set_pending(transaction, run.id, &[TrialState::Running, TrialState::Lost])?;
-    Ok(RunRecord { phase: Phase::Running, finished: None, owner: Some(owner.clone()), ..run })
+    Ok(RunRecord { phase: Phase::Running, finished: None, owner: Some(owner.clone()), spending: None, ..run })
 }
 
 fn create(transaction: &Transaction<'_>, start: &RunStart, generation: u32, owner: &Owner, now: Timestamp) -> rusqlite::Result<RunRecord> {
@@ -197,6 +219,7 @@ fn create(transaction: &Transaction<'_>, start: &RunStart, generation: u32, owne
         started: now,
         finished: None,
         owner: Some(owner.clone()),
+        spending: None,
     })
 }
 
