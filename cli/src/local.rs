@@ -24,6 +24,7 @@ use agentrun_eval::{
 };
 use agentrun_hub::{Owner, RunRecord, Store, StoreError};
 use jiff::Timestamp;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{task::JoinSet, time};
 
 use self::{
@@ -33,6 +34,19 @@ use self::{
 
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Files that a process may have open, where the machine allows it.
+const OPEN_FILES: u64 = 65_536;
+
+/// Raises the limit on open files as far as may be: each trial has a port, pipes and connections, and the usual 1,024 end at about a hundred.
+pub(crate) fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = OPEN_FILES.min(hard);
+        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_err() {
+            tracing::debug!("the limit of {soft} open files cannot be raised");
+        }
+    }
+}
 
 /// A run that belongs to this process.
 #[derive(Clone)]

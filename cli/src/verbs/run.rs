@@ -32,6 +32,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Evaluates a manifest, or goes on where an earlier process was.
 pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Result<u8> {
     let printer = &context.printer;
+    local::raise_open_files();
     let inherited = environment::inherited();
     let mut plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(local::trial::chain(&error)))?;
     arguments.upstream.add_to(&mut plan.hosts);
