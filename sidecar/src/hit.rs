@@ -1,8 +1,8 @@
 //! A stored answer becomes an answer: in the shape that was asked for, or not at all.
 
 use agentrun_llm::{
-    provider::Framing,
-    response::{self, UsageChunkFilter},
+    provider::{Format, Framing},
+    response,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -37,19 +37,10 @@ fn framing(entry: &Entry, reading: &Reading) -> Framing {
 
 fn body(entry: &Entry, reading: &Reading) -> Option<Bytes> {
     let wanted = framing(entry, reading);
-    if wanted != entry.framing {
-        return response::convert(&reading.endpoint, entry.framing, wanted, &entry.body, reading.usage_chunk).map(Bytes::from);
+    let streams_usage = matches!(reading.endpoint.format, Format::OpenAiChat | Format::OpenAiCompletion) && wanted == Framing::Sse;
+    if wanted == entry.framing && !streams_usage {
+        return Some(entry.body.clone());
     }
-    if wanted == Framing::Sse && !reading.usage_chunk {
-        return Some(without_usage_chunk(&entry.body));
-    }
-    Some(entry.body.clone())
-}
-
-fn without_usage_chunk(stream: &Bytes) -> Bytes {
-    let mut filter = UsageChunkFilter::default();
-    let mut kept = Vec::with_capacity(stream.len());
-    filter.push(stream, &mut kept);
-    filter.finish(&mut kept);
-    Bytes::from(kept)
+    // Also from a stream to the same stream, with or without its usage chunk.
+    response::convert(&reading.endpoint, entry.framing, wanted, &entry.body, reading.usage_chunk).map(Bytes::from)
 }
