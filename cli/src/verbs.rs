@@ -9,12 +9,13 @@ pub(crate) mod get;
 pub(crate) mod run;
 pub(crate) mod validate;
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use agentrun_hub::{RunRecord, Store, StoreError};
+use agentrun_sidecar::{Config, Sidecar, StartError};
 use anyhow::bail;
 
-use crate::{printer::Printer, settings::State};
+use crate::{local::trial::chain, printer::Printer, settings::State};
 
 /// Complete.
 pub(crate) const COMPLETE: u8 = 0;
@@ -43,6 +44,22 @@ impl std::fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// Starts a proxy. Files of roots that are of no use are the user's mistake.
+fn start_proxy(config: Config) -> anyhow::Result<Sidecar> {
+    Sidecar::start(config).map_err(|error| match error {
+        StartError::Trust(error) => Refused(format!("--upstream-ca: {}", chain(&error))).into(),
+        error => anyhow::Error::new(error).context("starting the proxy"),
+    })
+}
+
+/// Sees that files which the command line names can be read, before anything is begun.
+fn readable(paths: &[PathBuf]) -> Result<(), Refused> {
+    paths.iter().try_for_each(|path| match File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refused(format!("--upstream-ca: reading {}: {error}", path.display()))),
+    })
+}
 
 impl Context {
     /// Opens the store of a state folder, and says so where a broken one was moved aside.

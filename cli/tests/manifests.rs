@@ -88,7 +88,11 @@ fn what_is_left_out_of_a_template_is_said() {
 #[test]
 fn bad_usage_is_exit_code_2() {
     let bench = Bench::new();
-    let table: [&[&str]; 7] = [
+    bench.write("no.pem", "no certificate");
+    let table: [&[&str]; 10] = [
+        &["exec", "--upstream-ca", "missing.pem", "--", "true"],
+        &["exec", "--upstream-ca", "no.pem", "--", "true"],
+        &["exec", "--provider", "house=llm.example", "--", "true"],
         &[],
         &["fly"],
         &["run"],

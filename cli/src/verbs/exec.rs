@@ -9,7 +9,7 @@ use std::{
 
 use agentrun_eval::decimal;
 use agentrun_llm::provider::Hosts;
-use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Session, Sidecar, Totals};
+use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Session, Totals};
 use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
@@ -21,7 +21,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::Context;
+use super::{Context, readable, start_proxy};
 use crate::{
     args,
     local::{
@@ -40,6 +40,7 @@ const NOT_EXECUTABLE: u8 = 126;
 
 /// Runs the command in this process's own group and terminal. Its exit code is ours; 128 + N where signal N ended it, as shells have it.
 pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Result<u8> {
+    readable(&arguments.upstream.authorities)?;
     let state = State::at(&context.state, false)?;
     state.prepare()?;
     let mut hosts = Hosts::builtin();
@@ -54,7 +55,7 @@ pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Res
         capture: arguments.capture.clone(),
         ..Config::default()
     };
-    let sidecar = Sidecar::start(config).context("starting the proxy")?;
+    let sidecar = start_proxy(config)?;
     let certificates =
         Certificates::write(&state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that the command trusts")?;
     let ids =

@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use agentrun_hub::{Begun, Phase, RunRecord, RunStart, Store};
-use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Sidecar};
+use agentrun_sidecar::{CacheConfig, CaptureMode, Config};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::{COMPLETE, Context, FAILED, INTERRUPTED, Refused};
+use super::{COMPLETE, Context, FAILED, INTERRUPTED, Refused, readable, start_proxy};
 use crate::{
     args,
     local::{
@@ -36,6 +36,7 @@ pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Resu
     let inherited = environment::inherited();
     let mut plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(local::trial::chain(&error)))?;
     arguments.upstream.add_to(&mut plan.hosts);
+    readable(&arguments.upstream.authorities)?;
     let simulation = simulation(&arguments)?;
     plan.notes.iter().for_each(|note| printer.note(note));
     if simulation.is_some() {
@@ -111,7 +112,7 @@ async fn work(
     if ended > 0 {
         printer.note(&format!("ended {ended} processes that an earlier, killed agentrun had left behind"));
     }
-    let sidecar = Sidecar::start(config(arguments, state, &plan, simulation)).context("starting the proxy")?;
+    let sidecar = start_proxy(config(arguments, state, &plan, simulation))?;
     let certificates =
         Certificates::write(state, sidecar.ca_pem(), sidecar.bundle_pem()).context("writing the certificates that agents trust")?;
     let (connect, base_url) = plan.capture;

@@ -74,6 +74,9 @@ fn best(report: &Report, text: &mut String) {
         several => format!("; {several} others are not told apart from it (≈)"),
     };
     let _ = writeln!(text, "Best: {}{also}", shown(&best.combo));
+    if report.ranked.len() > 1 {
+        let _ = writeln!(text, "      ◆: no other combo is better in one of score, latency and cost and no worse in the rest");
+    }
 }
 
 fn money(report: &Report, text: &mut String) {
