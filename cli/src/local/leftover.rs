@@ -1,6 +1,6 @@
 //! Processes of trials that outlived their trial: they left its process group, or the `agentrun` that started them was killed.
 
-use std::{fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{collections::HashSet, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,16 +19,17 @@ pub(crate) fn end(trials: &Path) -> usize {
     mark.push(b'=');
     mark.extend_from_slice(trials.as_os_str().as_bytes());
     mark.push(b'/');
-    let mut ended = 0;
+    // One that is dying may be seen twice.
+    let mut ended = HashSet::new();
     // A process can start another while we look, so look until there is nothing more; a fork bomb is not waited for.
     for _ in 0..10 {
         let found = marked(&mark);
         if found.is_empty() {
             break;
         }
-        ended += found.into_iter().filter(|pid| kill(*pid, Signal::SIGKILL).is_ok()).count();
+        ended.extend(found.into_iter().filter(|pid| kill(*pid, Signal::SIGKILL).is_ok()));
     }
-    ended
+    ended.len()
 }
 
 fn marked(mark: &[u8]) -> Vec<Pid> {
