@@ -1,6 +1,6 @@
 //! Connections that are read: TLS with a certificate of ours, then HTTP.
 
-use std::{io, sync::Arc};
+use std::{io, pin::Pin, sync::Arc};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -15,6 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    drain::Drain,
     exchange::exchange,
     front::{Connection, buffered::Buffered},
 };
@@ -55,15 +56,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: C
         .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = drain.closing() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    served.map_err(io::Error::other)
+    until_closed(serving, http1::UpgradeableConnection::graceful_shutdown, &drain).await
 }
 
 async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Connection, stream: S) -> io::Result<()> {
@@ -77,11 +70,16 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: C
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .adaptive_window(true)
         .serve_connection(TokioIo::new(stream), service);
+    until_closed(serving, http2::Connection::graceful_shutdown, &drain).await
+}
+
+/// Serves a connection to its end; when the door closes, its running calls may still end.
+async fn until_closed<C: Future<Output = hyper::Result<()>>>(serving: C, close: fn(Pin<&mut C>), drain: &Drain) -> io::Result<()> {
     tokio::pin!(serving);
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = drain.closing() => {
-            serving.as_mut().graceful_shutdown();
+            close(serving.as_mut());
             serving.await
         }
     };
