@@ -88,11 +88,20 @@ impl<T: Send + 'static> Batcher<T> {
 
     /// Waits until everything queued before is written, or could not be.
     pub(crate) async fn flush(&self) -> Result<(), String> {
+        // The thread drops the sender only when it ends, after it has written what it had.
+        self.ask_to_flush().await.unwrap_or(Ok(()))
+    }
+
+    /// The same for a thread.
+    pub(crate) fn flush_blocking(&self) -> Result<(), String> {
+        self.ask_to_flush().blocking_recv().unwrap_or(Ok(()))
+    }
+
+    fn ask_to_flush(&self) -> oneshot::Receiver<Result<(), String>> {
         let (done, written) = oneshot::channel();
         self.shared.lock().flushes.push(done);
         self.shared.wake.notify_one();
-        // The thread drops the sender only when it ends, after it has written what it had.
-        written.await.unwrap_or(Ok(()))
+        written
     }
 }
 

@@ -36,13 +36,13 @@ pub(crate) enum Layer {
 pub(crate) struct Cache {
     memory: Weighted<Key, Arc<Entry>, Bytes>,
     seen: Weighted<Fingerprint, Arc<Reading>>,
-    disk: Option<Disk>,
+    disk: Option<Arc<Disk>>,
     pub(crate) flights: Flights,
 }
 
 impl Cache {
     pub(crate) fn open(config: &CacheConfig) -> Result<Self, CacheError> {
-        let disk = config.path.as_deref().map(|path| Disk::open(path, config.disk_bytes)).transpose()?;
+        let disk = config.path.as_deref().map(|path| Disk::open(path, config.disk_bytes).map(Arc::new)).transpose()?;
         let entries = usize::try_from(config.memory_bytes / 2048).unwrap_or(usize::MAX).max(16);
         Ok(Self {
             memory: Weighted::with_weighter(entries, config.memory_bytes, Bytes),
@@ -86,6 +86,11 @@ impl Cache {
             Some(disk) => disk.flush().await,
             None => Ok(()),
         }
+    }
+
+    /// The layer below memory.
+    pub(crate) fn disk(&self) -> Option<Arc<Disk>> {
+        self.disk.clone()
     }
 
     /// (entries, bytes) in memory.

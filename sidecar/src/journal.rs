@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::{
     batch::{Batcher, Sink},
-    cache::entry::Entry,
+    cache::{disk::Disk, entry::Entry},
     exchange::Reading,
     fingerprint::Fingerprint,
     record::{Begun, End},
@@ -119,8 +119,9 @@ struct Shared {
 pub(crate) struct Journal(Batcher<Recorded>);
 
 impl Journal {
-    pub(crate) fn open(path: &Path, limit: usize) -> Result<Self, JournalError> {
-        let writer = Writer { connection: sqlite::open(path, SCHEMA)?, known: Known::default() };
+    /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again.
+    pub(crate) fn open(path: &Path, limit: usize, answers: Option<Arc<Disk>>) -> Result<Self, JournalError> {
+        let writer = Writer { connection: sqlite::open(path, SCHEMA)?, known: Known::default(), answers };
         Batcher::start("journal", limit, writer).map(Self).map_err(JournalError::Writer)
     }
 
@@ -149,6 +150,7 @@ impl Journal {
 struct Writer {
     connection: Connection,
     known: Known,
+    answers: Option<Arc<Disk>>,
 }
 
 /// Rows that stand in the file, by what they hold.
@@ -171,6 +173,8 @@ impl Sink for Writer {
         if batch.is_empty() {
             return Ok(());
         }
+        // An answer that cannot be written is no reason to lose the record; the cache says so itself.
+        self.answers.as_ref().map(|answers| answers.flush_blocking().ok());
         self.insert(batch).map_err(|error| {
             // What this batch claimed to have written is not there.
             self.known = Known::default();

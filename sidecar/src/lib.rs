@@ -179,13 +179,14 @@ impl Sidecar {
         let bundle = trust.bundle(authority.pem());
         let tls = client::config(provider, trust.store())?;
         let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, &limits));
-        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes)).transpose()?;
+        let cache = Cache::open(&cache)?;
+        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes, cache.disk())).transpose()?;
         let proxy = Proxy {
             hosts,
             open_to_connect: capture.contains(&CaptureMode::Connect),
             open_to_base_url: capture.contains(&CaptureMode::BaseUrl),
             authority,
-            cache: Cache::open(&cache)?,
+            cache,
             fingerprints: Fingerprints::default(),
             journal,
             origin: origin.unwrap_or_else(|| network.clone()),

@@ -89,6 +89,11 @@ impl Disk {
         self.writer.push((key, entry), bytes);
     }
 
+    /// Waits, on a thread, until all that was stored is on disk, or could not be written.
+    pub(crate) fn flush_blocking(&self) -> Result<(), String> {
+        self.writer.flush_blocking()
+    }
+
     pub(crate) async fn flush(&self) -> Result<(), String> {
         self.writer.flush().await
     }
