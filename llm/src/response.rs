@@ -58,8 +58,9 @@ pub fn read(endpoint: &Endpoint, framing: Framing, body: &[u8], request_model: O
         return Answer { error: failed.error, ..Answer::unread(why, request_model) };
     };
     let dialect = Dialect::of(endpoint.format, first);
-    let gathered = if frames.plain { plain(first) } else { dialect::gather(dialect, &frames) };
-    let usage = usage_of(endpoint, dialect, &gathered, frames.trouble.as_deref());
+    let trouble = frames.trouble.clone();
+    let gathered = if frames.plain { frames.into_first().map_or_else(Gathered::new, plain) } else { dialect::gather(dialect, &frames) };
+    let usage = usage_of(endpoint, dialect, &gathered, trouble.as_deref());
     let model = gathered.message.as_ref().and_then(named_model).or(request_model).map(str::to_owned);
     let Gathered { message, error, complete, first_content, .. } = gathered;
     Answer { model, usage, message, error, complete, first_content }
@@ -71,12 +72,11 @@ pub fn usage_of_headers(endpoint: &Endpoint, header: impl Fn(&str) -> Option<Str
     (endpoint.format == Format::BedrockInvoke).then(|| bedrock::header_usage(header)).flatten()
 }
 
-fn plain(value: &Value) -> Gathered {
+fn plain(value: Value) -> Gathered {
     let failed =
         value.get("status").and_then(Value::as_str) == Some("failed") && value.get("object").and_then(Value::as_str) == Some("response");
-    let mut gathered = Gathered { complete: value.is_object() || value.is_array(), message: Some(value.clone()), ..Gathered::new() };
-    gathered.error = error_of(value).or_else(|| failed.then(|| "the response failed".to_owned()));
-    gathered
+    let error = error_of(&value).or_else(|| failed.then(|| "the response failed".to_owned()));
+    Gathered { complete: value.is_object() || value.is_array(), error, message: Some(value), ..Gathered::new() }
 }
 
 fn usage_of(endpoint: &Endpoint, dialect: Dialect, gathered: &Gathered, trouble: Option<&str>) -> Result<Usage, String> {

@@ -8,10 +8,14 @@ use super::{Json, Object};
 /// How deep a value may nest to be written as strict JSON: common readers stop at 128, and a record holds it a few levels down.
 pub const MAX_STRICT_DEPTH: usize = 100;
 
+/// Most bodies are not much larger; a text that starts small is copied at every doubling.
+const TYPICAL_BYTES: usize = 4 << 10;
+
 impl Json {
     /// The text that Python's `json.dumps(value, sort_keys=True)` prints, without the named members of the outermost object.
     pub fn canonical(&self, without_top_level: &[&str]) -> String {
-        let mut writer = Writer { out: String::new(), style: Style { item: ", ", name: ": ", sorted: true, strict: false } };
+        let mut writer =
+            Writer { out: String::with_capacity(TYPICAL_BYTES), style: Style { item: ", ", name: ": ", sorted: true, strict: false } };
         match self {
             Self::Object(object) => {
                 writer.object(object, |name| !without_top_level.iter().any(|left_out| name == *left_out));
@@ -23,7 +27,8 @@ impl Json {
 
     /// The text that Python's `json.dumps(value, separators=(",", ":"))` prints: ASCII, keys in their order.
     pub fn compact(&self) -> String {
-        let mut writer = Writer { out: String::new(), style: Style { item: ",", name: ":", sorted: false, strict: false } };
+        let mut writer =
+            Writer { out: String::with_capacity(TYPICAL_BYTES), style: Style { item: ",", name: ":", sorted: false, strict: false } };
         writer.value(self);
         writer.out
     }
@@ -34,7 +39,8 @@ impl Json {
         if deeper_than(self, MAX_STRICT_DEPTH) {
             return None;
         }
-        let mut writer = Writer { out: String::new(), style: Style { item: ",", name: ":", sorted: false, strict: true } };
+        let mut writer =
+            Writer { out: String::with_capacity(TYPICAL_BYTES), style: Style { item: ",", name: ":", sorted: false, strict: true } };
         writer.value(self);
         Some(writer.out)
     }

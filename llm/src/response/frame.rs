@@ -51,6 +51,14 @@ impl Frames {
         })
     }
 
+    /// The first JSON document, taken out.
+    pub(crate) fn into_first(self) -> Option<Value> {
+        self.list.into_iter().find_map(|frame| match frame.body {
+            Body::Json { value, .. } => Some(value),
+            _ => None,
+        })
+    }
+
     fn push(&mut self, body: Body, end: usize) {
         self.list.push(Frame { body, end });
     }
