@@ -3,6 +3,11 @@
 use agentrun_sidecar::args::Args;
 use clap::Parser;
 
+/// A call makes some two hundred small allocations, and glibc's allocator takes a fifth of a call's time for them. Huge pages are left
+/// alone: they would double what an idle proxy holds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
