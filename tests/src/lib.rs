@@ -1,3 +1,8 @@
-//! Whole-system tests and the rigs they stand on: a real TLS origin that answers as the LLM providers do.
+//! Whole-system tests and the rigs they stand on: a real TLS origin that answers as the LLM providers do, the real clients that call it, and a
+//! stage on which both meet the programs under test.
 
+pub mod client;
 pub mod origin;
+pub mod proxy;
+pub mod stage;
+pub mod wire;

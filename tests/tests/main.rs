@@ -1,0 +1,9 @@
+//! Tests of the whole system; one behaviour a file.
+
+mod architecture;
+mod bad_clients;
+mod clients;
+mod frames;
+mod torture;
+mod trials;
+mod upstream;
