@@ -22,8 +22,8 @@ use crate::{
     verbs::Context,
 };
 
-/// A call makes some two hundred small allocations, and glibc's allocator takes a fifth of a call's time for them. Huge pages are left
-/// alone: they would double what an idle proxy holds.
+/// A call makes many small allocations: measured, a tenth of its CPU time is saved over glibc's allocator. Huge pages are left alone:
+/// they would nearly double what an idle proxy holds.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

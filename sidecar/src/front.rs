@@ -156,12 +156,12 @@ async fn server_speaks_first(client: &mut Buffered<TcpStream>, server: &mut TcpS
     }
 }
 
-async fn pass(connection: &Connection, mut client: Buffered<TcpStream>, upstream: Option<TcpStream>, host: &str) -> io::Result<()> {
-    let Some(mut upstream) = upstream else { return Ok(()) };
+async fn pass(connection: &Connection, client: Buffered<TcpStream>, upstream: Option<TcpStream>, host: &str) -> io::Result<()> {
+    let Some(upstream) = upstream else { return Ok(()) };
     let metrics = &connection.proxy.metrics;
     metrics.tunnels.inc();
     let copied = tokio::select! {
-        copied = tunnel::copy(&mut client, &mut upstream) => copied,
+        copied = tunnel::copy(client, upstream) => copied,
         () = connection.live.drain.ended() => Ok((0, 0)),
     };
     if let Ok((sent, received)) = &copied {

@@ -34,6 +34,11 @@ impl<S: AsyncRead + Unpin> Buffered<S> {
         self.stream.read_buf(&mut self.buffer).await
     }
 
+    /// The stream, and what was read of it.
+    pub(crate) fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
     /// Drops the first `count` bytes of the buffer.
     pub(crate) fn consume(&mut self, count: usize) {
         self.buffer.advance(count);
