@@ -1,6 +1,8 @@
 //! Work that is written in batches by a thread of its own, so that nobody on a call's way waits for a disk.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
+    slice,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -116,6 +118,21 @@ impl<T> Drop for Batcher<T> {
     }
 }
 
+/// Writes `batch`. Should an item make the sink panic, the others are written without it: one odd record must not end the journal.
+fn write<S: Sink>(sink: &mut S, batch: &[S::Item]) -> Result<(), String> {
+    let mut guarded = |items: &[S::Item]| panic::catch_unwind(AssertUnwindSafe(|| sink.write(items)));
+    if let Ok(written) = guarded(batch) {
+        return written;
+    }
+    for item in batch {
+        match guarded(slice::from_ref(item)) {
+            Ok(written) => written?,
+            Err(_) => tracing::error!("an item that cannot be written is left out"),
+        }
+    }
+    Ok(())
+}
+
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,7 +155,7 @@ impl<T> Shared<T> {
             let closed = state.closed;
             drop(state);
             self.room.notify_waiters();
-            match sink.write(&batch) {
+            match write(&mut sink, &batch) {
                 Ok(()) => {
                     self.lock().failure = None;
                     for done in flushes {
@@ -175,5 +192,64 @@ impl<T> Shared<T> {
             let (guard, _) = self.wake.wait_timeout(state, RETRY).unwrap_or_else(PoisonError::into_inner);
             drop(guard);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes into what is shared; fails or panics at what it is told to.
+    struct Odd(Arc<Mutex<Vec<u32>>>, Arc<Mutex<u32>>);
+
+    impl Sink for Odd {
+        type Item = u32;
+
+        fn write(&mut self, batch: &[u32]) -> Result<(), String> {
+            assert!(!batch.contains(&13), "13 panics");
+            let mut failures = self.1.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err("the disk is full".to_owned());
+            }
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+    }
+
+    fn odd(limit: usize, failures: u32) -> (Batcher<u32>, Arc<Mutex<Vec<u32>>>) {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Odd(written.clone(), Arc::new(Mutex::new(failures)));
+        (Batcher::start("odd", limit, sink).unwrap(), written)
+    }
+
+    #[tokio::test]
+    async fn an_item_that_panics_takes_no_other_with_it() {
+        let (batcher, written) = odd(100, 0);
+        for item in [1, 13, 2] {
+            batcher.push(item, 1);
+        }
+        batcher.flush().await.unwrap();
+        assert_eq!(*written.lock().unwrap(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_said_and_tried_again_in_order() {
+        let (batcher, written) = odd(1, 1);
+        batcher.push(1, 10);
+        assert_eq!(batcher.flush().await.unwrap_err(), "the disk is full");
+        batcher.push(2, 10);
+        batcher.flush().await.unwrap();
+        assert_eq!(*written.lock().unwrap(), [1, 2]);
+        assert_eq!(batcher.failure(), None);
+        batcher.room().await.unwrap();
+    }
+
+    #[test]
+    fn the_end_writes_what_waits() {
+        let (batcher, written) = odd(100, 0);
+        batcher.push(1, 1);
+        drop(batcher);
+        assert_eq!(*written.lock().unwrap(), [1]);
     }
 }

@@ -7,6 +7,9 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
+/// How long calls may take to record themselves once they are cut off.
+const CUT_OFF: Duration = Duration::from_secs(2);
+
 /// Counts what runs, and closes the door.
 #[derive(Clone, Default)]
 pub(crate) struct Drain {
@@ -44,6 +47,10 @@ impl Drain {
         self.running.close();
         let ended = tokio::time::timeout(grace, self.running.wait()).await.is_ok();
         self.over.cancel();
+        if !ended {
+            // What is cut off now still records itself.
+            tokio::time::timeout(CUT_OFF, self.running.wait()).await.ok();
+        }
         ended
     }
 

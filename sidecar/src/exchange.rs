@@ -79,7 +79,9 @@ async fn answer(
     let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, &body, &connection.live)?;
     let reading = Arc::new(reading);
     call.read(reading.clone());
-    call.text(fingerprint, changed.body.clone().unwrap_or_else(|| body.clone()));
+    if reading.is_json {
+        call.text(fingerprint, changed.body.clone().unwrap_or_else(|| body.clone()));
+    }
     // What is sent otherwise than it came is read each time: its record shows what was sent.
     if changed.body.is_none() {
         proxy.cache.remember(fingerprint, reading.clone());

@@ -80,7 +80,11 @@ async fn until_closed<C: Future<Output = hyper::Result<()>>>(serving: C, close: 
         served = serving.as_mut() => served,
         () = drain.closing() => {
             close(serving.as_mut());
-            serving.await
+            tokio::select! {
+                served = serving => served,
+                // The grace is over. Dropped, calls record that they were cut off.
+                () = drain.ended() => Ok(()),
+            }
         }
     };
     served.map_err(io::Error::other)

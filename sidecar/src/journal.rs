@@ -283,14 +283,51 @@ fn message(entry: &Entry, reading: Option<&Reading>) -> Option<String> {
     Some(answer.message?.to_string())
 }
 
-/// A request's body as JSON that any reader takes: Python's liberties (NaN, lone surrogates) are replaced.
+/// A request's body as JSON that any reader takes: Python's liberties (NaN, lone surrogates) are replaced. What common readers refuse
+/// all the same (nested too deeply, numbers out of range) is left out, so that it does not spoil the records around it.
 fn strict(body: &Bytes) -> Option<String> {
     let text = std::str::from_utf8(body).ok();
-    // Most bodies take none; looking for the words is a tenth of reading the JSON once more.
+    // Nearly every body is plain; looking for the odd ones is a tenth of reading the JSON once more.
     if let Some(text) = text
-        && !["NaN", "Infinity", "\\ud", "\\uD", "\u{feff}"].iter().any(|liberty| text.contains(liberty))
+        && !is_odd(text)
     {
         return Some(text.to_owned());
     }
-    Json::parse(body).ok()?.to_strict()
+    let readable = |text: &str| serde_json::from_str::<serde_json::Value>(&format!("[[{text}]]")).is_ok();
+    if let Some(text) = text.filter(|text| readable(text)) {
+        return Some(text.to_owned());
+    }
+    Json::parse(body).ok()?.to_strict().filter(|text| readable(text))
+}
+
+/// Whether a body may hold what some reader refuses.
+fn is_odd(text: &str) -> bool {
+    const DEEP: usize = 100;
+    const CHUNK: usize = 64;
+    let bytes = text.as_bytes();
+    let opened = bytes.iter().filter(|&&byte| byte == b'[' || byte == b'{').count();
+    // A number out of range is hundreds of digits long, so it crosses several chunks' beginnings.
+    let crossings: Vec<bool> = bytes.iter().step_by(CHUNK).map(u8::is_ascii_digit).collect();
+    let long_number = crossings.windows(3).any(|three| three.iter().all(|&digit| digit));
+    opened > DEEP
+        || long_number
+        || ["NaN", "Infinity", "\\ud", "\\uD", "\u{feff}", "e308", "E308"].iter().any(|liberty| text.contains(liberty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_readers_refuse_is_not_kept_as_it_is() {
+        let kept = |text: &str| strict(&Bytes::copy_from_slice(text.as_bytes()));
+        assert_eq!(kept(r#"{"a": "é"}"#).as_deref(), Some(r#"{"a": "é"}"#));
+        assert_eq!(kept(r#"{"a": NaN}"#).as_deref(), Some(r#"{"a":null}"#));
+        assert_eq!(kept("{\"a\": \"\\ud800\"}").as_deref(), Some("{\"a\":\"\u{fffd}\"}"));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(kept(&deep), None);
+        assert_eq!(kept(&format!("[{}]", "9".repeat(10_000))), None);
+        let wide = format!("[{}[]]", "[],".repeat(1000));
+        assert_eq!(kept(&wide), Some(wide));
+    }
 }

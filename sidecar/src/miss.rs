@@ -95,7 +95,12 @@ impl Drop for Waiting {
 
 async fn drain(sending: Answering, call: Call, leader: Option<Leader>) {
     let within = call.proxy().limits.drain_timeout;
-    match tokio::time::timeout(within, sending).await {
+    let stopping = call.session_drain();
+    let answered = tokio::select! {
+        answered = tokio::time::timeout(within, sending) => answered,
+        () = stopping.ended() => return call.client_gone(),
+    };
+    match answered {
         Ok(Ok(response)) => {
             let (parts, body) = response.into_parts();
             let head = Head::of(&parts, wanted(&call));

@@ -21,7 +21,7 @@ use rust_decimal::Decimal;
 use crate::{
     Proxy,
     cache::entry::{Entry, Facts},
-    drain::Admitted,
+    drain::{Admitted, Drain},
     error::Refusal,
     exchange::Reading,
     fingerprint::Fingerprint,
@@ -132,6 +132,11 @@ impl Call {
     /// Whether the session stores what it paid for.
     pub(crate) fn stores(&self) -> bool {
         self.open().facts.live.session.cache.writes()
+    }
+
+    /// Tells when the session stops.
+    pub(crate) fn session_drain(&self) -> Drain {
+        self.open().facts.live.drain.clone()
     }
 
     pub(crate) fn attribution(&self) -> Attribution {

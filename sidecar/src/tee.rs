@@ -64,6 +64,8 @@ pub(crate) enum Ending {
     Silent(Duration),
     /// It was read on without its client until time or bytes ran out.
     Abandoned,
+    /// The proxy or its session stopped.
+    Stopped,
 }
 
 /// What was read of a body: all of it up to a limit; of a larger one, its end.
@@ -108,6 +110,8 @@ pub(crate) struct Tee {
     captured: Captured,
     silence: Option<Pin<Box<Sleep>>>,
     last_frame: Instant,
+    /// Its client has gone, and it is read to its end.
+    draining: bool,
     open: Option<Open>,
 }
 
@@ -125,6 +129,7 @@ impl Tee {
             captured: Captured::new(),
             silence: None,
             last_frame: Instant::now(),
+            draining: false,
             open: Some(Open { call, leader, head }),
             body,
         };
@@ -232,7 +237,10 @@ impl Drop for Tee {
     fn drop(&mut self) {
         let Some(open) = &self.open else { return };
         let within = open.call.proxy().limits.drain_timeout;
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.end(Ending::Abandoned, false) };
+        let stopping = open.call.session_drain();
+        // A task that is dropped with its runtime must not begin another.
+        let runtime = tokio::runtime::Handle::try_current().ok().filter(|_| !self.draining);
+        let Some(runtime) = runtime else { return self.end(Ending::Stopped, false) };
         let body = std::mem::replace(&mut self.body, http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
         let mut rest = Self {
             body,
@@ -240,10 +248,14 @@ impl Drop for Tee {
             captured: std::mem::replace(&mut self.captured, Captured::new()),
             silence: None,
             last_frame: self.last_frame,
+            draining: true,
             open: self.open.take(),
         };
         runtime.spawn(async move {
-            let ending = tokio::time::timeout(within, rest.drain()).await.unwrap_or(Ending::Abandoned);
+            let ending = tokio::select! {
+                drained = tokio::time::timeout(within, rest.drain()) => drained.unwrap_or(Ending::Abandoned),
+                () = stopping.ended() => Ending::Stopped,
+            };
             rest.end(ending, false);
         });
     }

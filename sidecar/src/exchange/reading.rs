@@ -26,6 +26,8 @@ pub(crate) struct Reading {
     pub(crate) usage_chunk: bool,
     /// Whether it was asked for in the client's place, so that it must be hidden.
     pub(crate) hide_usage: bool,
+    /// Whether the body is a JSON object, and so can be shown in a record.
+    pub(crate) is_json: bool,
     /// Equal calls have equal keys; `None` is a call that is never cached.
     pub(crate) key: Option<Key>,
 }
@@ -48,6 +50,7 @@ impl Reading {
             wanted: ask.framing,
             usage_chunk: true,
             hide_usage: false,
+            is_json: false,
             key: None,
             endpoint,
         }
@@ -95,6 +98,7 @@ impl Reading {
             wanted: asked.framing,
             usage_chunk: asked.wants_usage_chunk,
             hide_usage,
+            is_json: true,
             key,
             endpoint,
         };

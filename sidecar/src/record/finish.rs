@@ -166,6 +166,7 @@ impl Finished {
             Ending::Cut(reason) => (self.gone_or(Outcome::UpstreamCut), Some(format!("the answer broke off: {reason}"))),
             Ending::Silent(after) => (self.gone_or(Outcome::Timeout), Some(format!("nothing came for {} s", after.as_secs()))),
             Ending::Abandoned => (Outcome::ClientGone, Some("the client went away, and the answer did not end soon after".to_owned())),
+            Ending::Stopped => (Outcome::ClientGone, Some("the proxy stopped before the answer's end".to_owned())),
             Ending::Complete if !self.heard => (Outcome::ClientGone, Some("the client went away before the answer's end".to_owned())),
             Ending::Complete if self.head.status != 200 => {
                 let said = answer.and_then(|answer| answer.error.as_deref()).map(|said| format!(": {}", redact::text(said)));
