@@ -95,6 +95,7 @@ fn a_form_the_endpoint_does_not_have_is_refused() {
 fn what_a_stream_cannot_say_is_refused() {
     let cases = [
         ("openai/chat.json", json!({ "choices": [{ "index": 0, "message": { "content": null, "audio": { "id": "a", "data": "" } } }] })),
+        ("mistral/chat.json", json!({ "choices": [], "usage": { "prompt_tokens": 16, "total_tokens": 20 } })),
         (
             "openai/responses.json",
             json!({ "object": "response", "status": "completed", "output": [{ "type": "image_generation_call", "id": "i" }] }),

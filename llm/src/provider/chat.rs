@@ -375,12 +375,11 @@ fn spread_call(
     }
 }
 
-/// Adds the usage, where the host always sends it in the last chunk or the client asked for a chunk of its own.
+/// Adds the usage, where the host always sends it in the last chunk or the client asked for a chunk of its own. `None` without a chunk: nothing
+/// would carry what the answer says beside its choices.
 fn finish_stream(chunks: &Chunks, mut events: Vec<Value>, message: &Value, shape: Shape, with_usage_chunk: bool) -> Option<Vec<Out>> {
     let usage = message.get("usage").filter(|usage| !usage.is_null());
-    if let Some(first) = events.first_mut().and_then(Value::as_object_mut) {
-        first.extend(chunks.once.clone());
-    }
+    events.first_mut()?.as_object_mut()?.extend(chunks.once.clone());
     if let (Shape::Mistral, Some(usage)) = (shape, usage) {
         if let Some(last) = events.last_mut() {
             last["usage"] = usage.clone();
