@@ -66,6 +66,13 @@ fn a_stream_that_never_counted_its_output_is_not_made_a_plain_answer() {
 }
 
 #[test]
+fn a_stream_whose_plain_answer_would_not_show_its_shape_is_not_made_one() {
+    let stream = bytes("cohere/v2.sse");
+    assert!(convert(&endpoint("cohere/v2.sse"), Framing::Sse, Framing::Json, &stream, false).is_some());
+    assert_eq!(convert(&endpoint("bedrock/invoke_titan.bin"), Framing::Sse, Framing::Json, &stream, false), None);
+}
+
+#[test]
 fn a_tool_input_that_is_no_json_is_not_passed_on_as_one() {
     let stream = String::from_utf8(bytes("anthropic/messages.sse")).unwrap();
     let broken = stream.replace(r#"{\"city\": \"Par"#, r#"{\"city\": Par"#);

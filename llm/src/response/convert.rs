@@ -37,6 +37,8 @@ pub fn convert(endpoint: &Endpoint, from: Framing, to: Framing, body: &[u8], wit
         return (gathered.exact && (counted || !counts))
             .then_some(gathered.message)
             .flatten()
+            // Where only the body tells its shape, a plain answer that does not could not be read again.
+            .filter(|message| Dialect::of(endpoint.format, message) == dialect)
             .map(|message| message.to_string().into_bytes());
     }
     if from == to && counts && endpoint.format != Format::BedrockInvoke {
