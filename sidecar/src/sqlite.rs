@@ -122,3 +122,39 @@ fn private(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_database_is_moved_aside_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.db");
+        for round in 1..=2 {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, format!("broken {round}, and longer than a header of a hundred bytes {}", "x".repeat(100))).unwrap();
+            let connection = open(&path, "CREATE TABLE IF NOT EXISTS t (x)").unwrap();
+            connection.execute("INSERT INTO t VALUES (1)", []).unwrap();
+            drop(connection);
+            let kept = fs::read_to_string(folder.path().join(format!("a/b.db.corrupt-{round}"))).unwrap();
+            assert!(kept.starts_with(&format!("broken {round}")));
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.db");
+        open(&path, "CREATE TABLE t (x)").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_an_error_that_says_so() {
+        let error = open(Path::new("/proc/nowhere/b.db"), "").unwrap_err();
+        assert!(error.to_string().contains("/proc/nowhere/b.db"), "{error}");
+    }
+}

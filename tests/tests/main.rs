@@ -6,4 +6,5 @@ mod clients;
 mod frames;
 mod torture;
 mod trials;
+mod upgrade;
 mod upstream;

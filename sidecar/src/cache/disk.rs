@@ -273,3 +273,63 @@ pub fn clear(path: &Path) -> Result<CacheStats, CacheError> {
     }
     Ok(before)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Arc<Entry> {
+        Arc::new(Entry {
+            status: 200,
+            framing: Framing::Sse,
+            headers: Box::new([(HeaderName::from_static("x-request-id"), HeaderValue::from_static("r1"))]),
+            body: Bytes::copy_from_slice(text.as_bytes()),
+            facts: Facts { model: Some("m".to_owned()), latency_seconds: 1.5, ..Facts::default() },
+            number: Entry::number(),
+        })
+    }
+
+    fn key(first: u8, last: u8) -> Key {
+        let mut key = [0; 32];
+        (key[0], key[31]) = (first, last);
+        key
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_found_again_by_its_whole_key_also_in_a_new_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let disk = Disk::open(&path, 1 << 20).unwrap();
+        disk.put(key(1, 1), answer("old"));
+        disk.put(key(1, 1), answer("new"));
+        disk.put(key(2, 1), answer("other"));
+        disk.flush().await.unwrap();
+        drop(disk);
+        let disk = Disk::open(&path, 1 << 20).unwrap();
+        let found = disk.get(&key(1, 1)).unwrap();
+        assert_eq!((&found.body[..], found.status, found.framing), (&b"new"[..], 200, Framing::Sse));
+        assert_eq!(
+            (found.headers[0].1.to_str().unwrap(), found.facts.model.as_deref(), found.facts.latency_seconds),
+            ("r1", Some("m"), 1.5)
+        );
+        assert!(disk.get(&key(1, 2)).is_none(), "the same first bytes are not the same key");
+        assert_eq!(stats(&path).unwrap().answers, 3);
+        assert_eq!(clear(&path).unwrap().answers, 3);
+        assert_eq!(stats(&path).unwrap(), CacheStats::default());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_answers_make_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let disk = Disk::open(&path, 10_000).unwrap();
+        let text = "x".repeat(1000);
+        for number in 0..40 {
+            disk.put(key(number, 0), answer(&text));
+        }
+        disk.flush().await.unwrap();
+        assert!(stats(&path).unwrap().bytes <= 10_000, "{:?}", stats(&path).unwrap());
+        let disk = Disk::open(&path, 10_000).unwrap();
+        assert!(disk.get(&key(0, 0)).is_none() && disk.get(&key(39, 0)).is_some());
+    }
+}

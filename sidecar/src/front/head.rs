@@ -68,7 +68,8 @@ pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Parsed, HeadError> {
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
-    match request.parse(bytes).map_err(HeadError::Malformed)? {
+    // What lies beyond the limit is not looked at: how much of it a read happened to bring must not matter.
+    match request.parse(&bytes[..bytes.len().min(limit)]).map_err(HeadError::Malformed)? {
         httparse::Status::Partial if bytes.len() > limit => Err(HeadError::TooLarge(limit)),
         httparse::Status::Partial => Ok(Parsed::Partial),
         httparse::Status::Complete(length) => {
@@ -111,5 +112,7 @@ mod tests {
         assert!(matches!(refused(&format!("CONNECT a:1 HTTP/1.1\r\nx: {}", "y".repeat(LIMIT))), HeadError::TooLarge(LIMIT)));
         let many = format!("CONNECT a:1 HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(HEADERS + 1));
         assert!(matches!(refused(&many), HeadError::Malformed(_)));
+        let whole = format!("CONNECT a:1 HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(LIMIT));
+        assert!(matches!(refused(&whole), HeadError::TooLarge(LIMIT)), "in one read");
     }
 }
