@@ -23,6 +23,8 @@ pub enum FailureReason {
     AgentExit,
     /// The agent was ended by a signal that was not ours.
     AgentSignal,
+    /// The agent used more memory than it may, and was killed.
+    AgentOutOfMemory,
     /// The agent ran past its time limit.
     Timeout,
     /// The agent ended well but left no output.
@@ -37,8 +39,20 @@ pub enum FailureReason {
     SidecarLost,
     /// No call of the trial reached its provider.
     UpstreamUnreachable,
-    /// The node or pod was lost or evicted.
+    /// The sidecar used more memory than it may, and was killed.
+    SidecarOutOfMemory,
+    /// The pod was evicted or preempted.
     Evicted,
+    /// The pod's node was lost.
+    NodeLost,
+    /// The image could not be pulled.
+    ImagePull,
+    /// No node had room for the pod.
+    Unschedulable,
+    /// A quota of the namespace forbade the pod.
+    QuotaExceeded,
+    /// The trial ended, but not all of its records or not its end arrived.
+    RecordsMissing,
     /// The scorer failed, so nothing is known of the output's worth.
     Scoring,
 }
@@ -48,8 +62,24 @@ impl FailureReason {
     /// infrastructure: it is tried again, and never scored.
     pub fn is_agents_own(self) -> bool {
         match self {
-            Self::AgentExit | Self::AgentSignal | Self::Timeout | Self::NoOutput | Self::OutputTooLarge | Self::OutputNotText => true,
-            Self::Spawn | Self::SidecarLost | Self::UpstreamUnreachable | Self::Evicted | Self::Scoring => false,
+            Self::AgentExit
+            | Self::AgentSignal
+            | Self::AgentOutOfMemory
+            | Self::Timeout
+            | Self::NoOutput
+            | Self::OutputTooLarge
+            | Self::OutputNotText => true,
+            Self::Spawn
+            | Self::SidecarLost
+            | Self::SidecarOutOfMemory
+            | Self::UpstreamUnreachable
+            | Self::Evicted
+            | Self::NodeLost
+            | Self::ImagePull
+            | Self::Unschedulable
+            | Self::QuotaExceeded
+            | Self::RecordsMissing
+            | Self::Scoring => false,
         }
     }
 
@@ -58,6 +88,7 @@ impl FailureReason {
         match self {
             Self::AgentExit => "AgentExit",
             Self::AgentSignal => "AgentSignal",
+            Self::AgentOutOfMemory => "AgentOutOfMemory",
             Self::Timeout => "Timeout",
             Self::NoOutput => "NoOutput",
             Self::OutputTooLarge => "OutputTooLarge",
@@ -65,7 +96,13 @@ impl FailureReason {
             Self::Spawn => "Spawn",
             Self::SidecarLost => "SidecarLost",
             Self::UpstreamUnreachable => "UpstreamUnreachable",
+            Self::SidecarOutOfMemory => "SidecarOutOfMemory",
             Self::Evicted => "Evicted",
+            Self::NodeLost => "NodeLost",
+            Self::ImagePull => "ImagePull",
+            Self::Unschedulable => "Unschedulable",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::RecordsMissing => "RecordsMissing",
             Self::Scoring => "Scoring",
         }
     }
@@ -260,7 +297,8 @@ mod tests {
 
     #[test]
     fn a_reasons_name_is_its_wire_form() {
-        for reason in [FailureReason::AgentExit, FailureReason::NoOutput, FailureReason::UpstreamUnreachable, FailureReason::Scoring] {
+        use FailureReason::*;
+        for reason in [AgentExit, AgentOutOfMemory, NoOutput, UpstreamUnreachable, NodeLost, ImagePull, RecordsMissing, Scoring] {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CRATES: &[&str] = &["llm", "eval", "crds", "sidecar", "hub", "cli"];
+const CRATES: &[&str] = &["llm", "eval", "crds", "protocol", "sidecar", "hub", "operator", "cli"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests' crate lies in the workspace")
@@ -56,7 +56,7 @@ fn dependencies(name: &str) -> BTreeSet<String> {
 
 #[test]
 fn pure_crates_do_no_io() {
-    for name in ["llm", "eval"] {
+    for name in ["llm", "eval", "protocol"] {
         let words =
             ["tokio", "hyper::", "kube::", "std::fs", "std::net", "std::process", "SystemTime::now", "Instant::now", "Timestamp::now"];
         assert_eq!(naming(name, &words), Vec::<String>::new(), "{name} is pure");
@@ -90,9 +90,22 @@ fn crates_import_one_way() {
         ("llm", &[][..]),
         ("eval", &[][..]),
         ("crds", &["agentrun-eval"][..]),
-        ("sidecar", &["agentrun-llm"][..]),
-        ("hub", &["agentrun-llm"][..]),
-        ("cli", &["agentrun-llm", "agentrun-eval", "agentrun-crds", "agentrun-sidecar", "agentrun-hub"][..]),
+        ("protocol", &[][..]),
+        ("sidecar", &["agentrun-llm", "agentrun-protocol"][..]),
+        ("hub", &["agentrun-llm", "agentrun-eval", "agentrun-crds", "agentrun-protocol"][..]),
+        ("operator", &["agentrun-llm", "agentrun-eval", "agentrun-crds", "agentrun-protocol"][..]),
+        (
+            "cli",
+            &[
+                "agentrun-llm",
+                "agentrun-eval",
+                "agentrun-crds",
+                "agentrun-protocol",
+                "agentrun-sidecar",
+                "agentrun-hub",
+                "agentrun-operator",
+            ][..],
+        ),
     ]);
     for name in CRATES {
         let ours: BTreeSet<String> = dependencies(name).into_iter().filter(|name| name.starts_with("agentrun")).collect();

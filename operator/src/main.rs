@@ -1,0 +1,3 @@
+//! The `agentrun-operator` binary.
+
+fn main() {}

@@ -1,0 +1,107 @@
+//! Between the operator and the hub.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The most trials of one Job.
+pub const CHUNK: u64 = 5000;
+
+/// A run as the operator tells it: what the hub needs to hand out trials, score and rank. Sent once a generation; equal ones change nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// The AgentRun's uid: a run that was deleted and made again is another.
+    pub uid: String,
+    /// The AgentRun's generation.
+    pub generation: i64,
+    /// `spec` of the AgentRun, as the API server has it.
+    pub spec: Value,
+    /// The datapoints in order, as in the dataset (`id`, `input`, `expected`, other keys); `id` is always there. Immutable for a uid.
+    pub datapoints: Vec<Value>,
+}
+
+/// Which trial a pod of the operator's Jobs runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cell {
+    /// The datapoint's index.
+    pub datapoint: u64,
+    /// The repeat.
+    pub sample: u32,
+}
+
+/// The cell of a completion index: cells of a combo are numbered sample by sample, datapoint fastest, and cut into chunks of [`CHUNK`].
+pub fn cell_of(chunk: u64, index: u64, datapoints: u64) -> Cell {
+    let number = chunk * CHUNK + index;
+    let datapoints = datapoints.max(1);
+    Cell { datapoint: number % datapoints, sample: u32::try_from(number / datapoints).unwrap_or(u32::MAX) }
+}
+
+/// What the operator saw since the last time, and wants summed up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The AgentRun's uid.
+    pub uid: String,
+    /// The Jobs as the Job controller counts them.
+    pub jobs: Vec<JobProgress>,
+    /// Pods that ended badly, each told at least once.
+    #[serde(default)]
+    pub pods: Vec<PodFailure>,
+}
+
+/// A Job's status, indexes as Kubernetes writes them (`0-4,7`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobProgress {
+    /// The combo's index.
+    pub combo: u64,
+    /// The chunk's index.
+    pub chunk: u64,
+    /// Indexes whose pod ended well. One without [`crate::trial::End`] in the hub becomes `RecordsMissing`.
+    #[serde(default)]
+    pub succeeded: String,
+    /// Indexes that Kubernetes has given up.
+    #[serde(default)]
+    pub failed: String,
+    /// Pods that run.
+    #[serde(default)]
+    pub active: u64,
+}
+
+/// A pod that ended badly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodFailure {
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// The combo's index.
+    pub combo: u64,
+    /// The chunk's index.
+    pub chunk: u64,
+    /// The completion index.
+    pub index: u64,
+    /// A name of `eval::trial::FailureReason`.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Everything a status needs, summed up over the whole run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// Changes whenever anything below does.
+    pub version: u64,
+    /// The fragments `trials`, `calls`, `spend`, `results`, `best`, `failures` of the resource's status.
+    pub status: Value,
+    /// Trials with a final result.
+    pub finished: u64,
+    /// Trials whose output waits for its score.
+    pub unscored: u64,
+    /// Trials that ended without all their records.
+    pub records_missing: u64,
+    /// Calls by the layer that caught them, as in `{"connect": 40}`.
+    #[serde(default)]
+    pub captured: indexmap::IndexMap<String, u64>,
+    /// Connections to LLM hosts whose client did not accept our certificate.
+    #[serde(default)]
+    pub failed_handshakes: u64,
+    /// The indexes that have a final result, for each Job, so that its pods may go: `(combo, chunk, ranges)`.
+    #[serde(default)]
+    pub harvested: Vec<(u64, u64, String)>,
+}
