@@ -1,11 +1,13 @@
-//! What the parts say to each other, and nothing else: the names they put on Kubernetes objects ([`names`]), what a pod's sidecar and the
-//! hub exchange ([`trial`], [`lease`], [`score`]), what the operator and the hub exchange ([`run`]), and what readers ask ([`query`]).
+//! What the parts say to each other, and nothing else: the names they put on Kubernetes objects ([`names`]) and into the environment of agents
+//! ([`base_url`]), what a pod's sidecar and the hub exchange ([`trial`], [`lease`], [`score`]), what the operator and the hub exchange
+//! ([`run`]), and what readers ask ([`query`]).
 //!
 //! Pure: no async, no I/O. Every message is JSON in UTF-8 unless its documentation says otherwise; unknown fields are ignored, so that
 //! a newer part can speak to an older one.
 
 #![forbid(unsafe_code)]
 
+pub mod base_url;
 pub mod lease;
 pub mod names;
 pub mod paths;
