@@ -27,6 +27,9 @@ pub struct AgentRunStatus {
     /// When the last trial ended: RFC 3339, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<String>,
+    /// The dataset as it was read when the run started; later changes of its source do not change the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetStatus>,
     /// How many trials stand where.
     #[serde(default)]
     pub trials: TrialCounts,
@@ -47,6 +50,33 @@ pub struct AgentRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     pub failures: Vec<FailureCount>,
+    /// Pods that ended badly, by reason, those too whose trial was tried again and ended well; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub interruptions: Vec<InterruptionCount>,
+}
+
+/// The dataset as it was read when the run started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatasetStatus {
+    /// How many datapoints it has.
+    pub datapoints: i64,
+    /// SHA-256 of the datapoints, in hex.
+    pub digest: String,
+}
+
+/// Pods that ended badly for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InterruptionCount {
+    /// What kind of failure.
+    pub reason: String,
+    /// How many pods.
+    pub count: i64,
+    /// What the last of them said.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// A summary of the conditions.

@@ -26,7 +26,7 @@ pub const SCORE_ITEMS: &str = "/v1/scoring/items";
 pub const SCORES: &str = "/v1/scoring/scores";
 
 /// GET: [`crate::query::Runs`]. PUT, the operator, at `/v1/runs/NAMESPACE/NAME`: [`crate::run::Registration`], answered 204; DELETE there with
-/// `?uid=UID`, the operator: everything of the run goes. POST, the operator, at `…/observe`: [`crate::run::Observation`], answered with
+/// `?uid=UID`, the operator: everything of the run goes. POST, the operator, at `…/observe`: [`crate::run::Observation`] (404: register it first), answered with
 /// [`crate::run::Aggregate`]. GET there, a reader: the run; `…/calls`, `…/trials`, `…/results`: see [`crate::query`].
 pub const RUNS: &str = "/v1/runs";
 

@@ -15,7 +15,9 @@ pub struct Registration {
     pub generation: i64,
     /// `spec` of the AgentRun, as the API server has it.
     pub spec: Value,
-    /// The datapoints in order, as in the dataset (`id`, `input`, `expected`, other keys); `id` is always there. Immutable for a uid.
+    /// The datapoints in order, as in the dataset (`id`, `input`, `expected`, other keys); `id` is always there. Immutable for a uid: other
+    /// ones are answered 409. Empty for a uid that the hub knows: those of before; for one that it does not know: 404.
+    #[serde(default)]
     pub datapoints: Vec<Value>,
 }
 
@@ -101,7 +103,21 @@ pub struct Aggregate {
     /// Connections to LLM hosts whose client did not accept our certificate.
     #[serde(default)]
     pub failed_handshakes: u64,
+    /// Pods that ended badly, as told by [`Observation::pods`], by reason: those too whose trial was tried again and ended well.
+    #[serde(default)]
+    pub interruptions: Vec<Interruption>,
     /// The indexes that have a final result, for each Job, so that its pods may go: `(combo, chunk, ranges)`.
     #[serde(default)]
     pub harvested: Vec<(u64, u64, String)>,
+}
+
+/// Pods that ended badly for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interruption {
+    /// A name of `eval::trial::FailureReason`.
+    pub reason: String,
+    /// How many pods.
+    pub count: u64,
+    /// What the last of them said.
+    pub message: String,
 }
