@@ -26,6 +26,8 @@ pub const AGENT_ID_ANNOTATION: &str = "agentrun.dev/agent-id";
 pub const CAPTURE_ANNOTATION: &str = "agentrun.dev/capture";
 /// Annotation on pods that others make: what becomes of the pod's own `HTTPS_PROXY` (`Chain`, `Override`, `Deny`).
 pub const PROXY_POLICY_ANNOTATION: &str = "agentrun.dev/proxy-policy";
+/// Annotation on pods: `true` gives Java its options (`JAVA_TOOL_OPTIONS`), at the price of a line on stderr from each JVM.
+pub const JAVA_ANNOTATION: &str = "agentrun.dev/java";
 /// Annotation that the injector leaves: what it did, as one JSON object.
 pub const INJECTED_ANNOTATION: &str = "agentrun.dev/injected";
 /// Kubernetes' annotation for the index of a pod of an Indexed Job.

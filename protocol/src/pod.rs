@@ -1,0 +1,52 @@
+//! What a pod's parts are started with: the sidecar's and the wrapper's flags, as the injector writes them.
+//!
+//! The sidecar is the image's entry point, so that the injector sets `args` alone:
+//! `pod --capture=LAYERS [--provider=NAME=URL,SHAPE]… [--upstream=HOST=URL]… [--upstream-ca=FILE]`, and for a trial
+//! `[--input=FILE] [--input-env=NAME] --output=FILE --timeout=SECONDS [--wrapped]`. Each flag is one argument with `=`. What is not said by flags comes
+//! from [`crate::names`] (folders, ports, environment) and from the hub ([`crate::trial::Assignment`]). Where the pod had a proxy of its own, it
+//! stands in the sidecar's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`: the way to upstreams, never to the hub.
+//!
+//! The exchange volume is mounted at [`EXCHANGE_DIR`] in the sidecar and in the agent's container, so that both name the files in it alike. Where an input
+//! or output file lies elsewhere for the agent, the volume's folder [`INPUT_FOLDER`] or [`OUTPUT_FOLDER`] is mounted there by `subPath`; the sidecar
+//! is told the path under [`EXCHANGE_DIR`], and makes the file's folder with mode 0777 before it is ready (the agent may be any user).
+//!
+//! The wrapper is `agentrun-wrap [--stdin=FILE] [--stdout=FILE] --timeout=SECONDS -- COMMAND…`: it takes variables from
+//! [`TRIAL_FILE`](crate::names::TRIAL_FILE) in [`EXCHANGE_DIR`], feeds `--stdin`, copies stdout to `--stdout` as well, forwards signals,
+//! ends the command after `--timeout` (SIGTERM, 5 s later SIGKILL) and exits with [`TIMEOUT_CODE`] then, and else as the command did.
+//!
+//! [`EXCHANGE_DIR`]: crate::names::EXCHANGE_DIR
+
+/// The sidecar's subcommand in a pod.
+pub const COMMAND: &str = "pod";
+/// `connect`, `dns`, `base-url`, comma-separated: the entrances that are open.
+pub const CAPTURE: &str = "--capture";
+/// `NAME=URL,SHAPE`, SHAPE in lower case: one more LLM host.
+pub const PROVIDER: &str = "--provider";
+/// `HOST=URL`: where a host is really answered.
+pub const UPSTREAM: &str = "--upstream";
+/// A PEM file with roots: trusted upstream, and part of the agents' bundle.
+pub const UPSTREAM_CA: &str = "--upstream-ca";
+/// Where the datapoint's input is written, an absolute path in the sidecar.
+pub const INPUT: &str = "--input";
+/// The variable that hands the input over, through [`crate::trial::Handover`].
+pub const INPUT_ENV: &str = "--input-env";
+/// Where the agent's output is collected, an absolute path in the sidecar.
+pub const OUTPUT: &str = "--output";
+/// Seconds that the agent may take.
+pub const TIMEOUT: &str = "--timeout";
+/// The agent's command is wrapped: its end shows in [`EXIT_FILE`](crate::names::EXIT_FILE).
+pub const WRAPPED: &str = "--wrapped";
+
+/// The wrapper: the file that is the command's standard input.
+pub const WRAP_STDIN: &str = "--stdin";
+/// The wrapper: the file that standard output is copied to.
+pub const WRAP_STDOUT: &str = "--stdout";
+/// The wrapper's exit code where the command took longer than it may.
+pub const TIMEOUT_CODE: i32 = 124;
+
+/// Folder of the exchange volume for an input that the agent reads elsewhere.
+pub const INPUT_FOLDER: &str = ".input";
+/// Folder of the exchange volume for an output that the agent writes elsewhere.
+pub const OUTPUT_FOLDER: &str = ".output";
+/// The file in [`ROOTS_DIR`](crate::names::ROOTS_DIR) that `spec.trust` becomes.
+pub const ROOTS_FILE: &str = "roots.pem";
