@@ -8,7 +8,7 @@
 //! - `202`: another leads and did not end within `wait` (at most [`WAIT_SECONDS`]): ask again;
 //! - `200` with header [`LANDED_HEADER`]: the leader's complete answer, which is not stored (an error): for those alone that waited.
 //!
-//! `PUT /v1/cache/KEY?lease=ID` stores and ends the lease; with `&keep=false` it hands the answer to those that wait and stores nothing.
+//! `PUT /v1/cache/KEY?lease=ID` stores and ends the lease (without `lease` too: who renews stored answers asks for none); with `&keep=false` it hands the answer to those that wait and stores nothing.
 //! `DELETE /v1/cache/KEY?lease=ID` gives up: with `&alone=true` all that wait ask upstream by themselves (`404` without a lease), else one leads.
 //!
 //! After a restart the hub gives no lease for [`LEASE_SECONDS`], so that leaders of before can renew theirs.

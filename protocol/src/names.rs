@@ -81,11 +81,18 @@ pub const TRUSTSTORE_FILE: &str = "truststore.p12";
 pub const PHP_DIR: &str = "php";
 /// File in [`TRUST_DIR`]: settings for wget (`WGETRC`).
 pub const WGETRC_FILE: &str = "wgetrc";
-/// File in [`TRUST_DIR`]: the static program that starts an agent's command with its input, and takes its output.
+/// File in [`TRUST_DIR`]: the static program that starts an agent's command with its input, and takes its output:
+/// `agentrun-wrap [--stdin FILE] [--env NAME=FILE] [--stdout FILE] [--trial FILE] [--exit FILE] [--score SOCKET] -- CMD ARGS...`. Paths are the
+/// agent container's. `--trial` names [`TRIAL_ENV_FILE`], `--exit` [`EXIT_FILE`]; `--stdin` and `--env` the input's file, `--stdout` the output's.
+/// The sidecar beside it is told the same files by its own paths: `agentrun-sidecar pod --exchange DIR [--input FILE] [--output FILE]`, where
+/// `DIR` is the folder that holds [`TRIAL_FILE`], [`TRIAL_ENV_FILE`] and [`EXIT_FILE`].
 pub const WRAPPER_FILE: &str = "agentrun-wrap";
 /// File in [`EXCHANGE_DIR`]: the trial for the wrapper and the curious, one JSON object ([`crate::trial::Handover`]).
 pub const TRIAL_FILE: &str = "trial.json";
-/// File in [`EXCHANGE_DIR`]: the exit code that the wrapper saw, as decimal text, written when the command has ended.
+/// File in [`EXCHANGE_DIR`]: the same variables for the wrapper, each `NAME=VALUE` and ended by a NUL byte.
+pub const TRIAL_ENV_FILE: &str = "trial.env";
+/// File in [`EXCHANGE_DIR`]: the exit code that the wrapper saw and the seconds that the command ran, as decimal text with a space between,
+/// written when the command has ended.
 pub const EXIT_FILE: &str = "exit";
 /// Socket in [`EXCHANGE_DIR`] between a scoring container's wrapper and the sidecar.
 pub const SCORE_SOCKET: &str = "score.sock";

@@ -33,7 +33,11 @@ pub struct Item {
 pub struct Scored {
     /// See [`Item::trial`].
     pub trial: i64,
-    /// 0..1; `None` where the program failed, and `reason` says how.
+    /// The line that the program printed, which the hub reads as it reads every scorer's. It counts more than `score`.
+    #[serde(default)]
+    pub answer: Option<String>,
+    /// 0..1; `None` where there is an answer, or where the program failed, and `reason` says how.
+    #[serde(default)]
     pub score: Option<f64>,
     /// Why.
     #[serde(default)]

@@ -86,6 +86,9 @@ pub struct End {
     pub last_sequence: u64,
     /// What became of the output.
     pub output: Output,
+    /// One sentence where the output is not [`Output::Present`].
+    #[serde(default)]
+    pub output_problem: Option<String>,
     /// The agent's exit code, where a wrapper saw it.
     #[serde(default)]
     pub exit_code: Option<i32>,
@@ -101,4 +104,8 @@ pub struct End {
     /// Whether every call that reached an upstream failed to get any answer.
     #[serde(default)]
     pub upstream_unreachable: bool,
+    /// How often the sidecar was started anew during the trial. Its certificate is another one each time, so that clients that had the
+    /// earlier one fail: where this is not 0, an agent that failed is no judgement on the agent.
+    #[serde(default)]
+    pub restarts: u32,
 }
