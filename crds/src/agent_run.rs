@@ -174,6 +174,7 @@ pub struct ComboSpec {
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\x00-\x1f\x7f]+$"), extend("x-rule" = "printable text"))]
     pub id: Option<String>,
     /// One model for each role.
+    #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "minLength": 1, "maxLength": 256}))]
     pub models: IndexMap<String, String>,
 }
 

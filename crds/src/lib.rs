@@ -1,6 +1,6 @@
 //! The AgentRun resource: types, schema, manifests with their mistakes.
 //!
-//! [`agent_run`] and its neighbours are the resource's shape and the one source of its schema ([`schema`]); [`manifest`] reads
+//! [`agent_run`] and its neighbours are the resource's shape and the one source of its schema ([`schema`], [`crd`]); [`manifest`] reads
 //! a file into it and tells every mistake with its place; [`plan`] turns a spec into what `agentrun_eval` works on, and its
 //! results into a status.
 
@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod agent_run;
+pub mod crd;
 pub mod dataset;
 pub mod manifest;
 pub mod network;

@@ -82,15 +82,17 @@ impl AgentRunStatus {
     pub fn of(summary: &Summary, ranked: &[Ranked], combos: &Combos) -> Self {
         let (trials, calls) = (&summary.trials, &summary.calls);
         let tied = ranked.iter().filter(|row| row.tied_with_best).count();
+        let trials = TrialCounts {
+            total: count(trials.total),
+            pending: count(trials.pending),
+            running: count(trials.running),
+            succeeded: count(trials.succeeded),
+            failed: count(trials.failed),
+            unobserved: count(trials.unobserved),
+        };
         Self {
-            trials: TrialCounts {
-                total: count(trials.total),
-                pending: count(trials.pending),
-                running: count(trials.running),
-                succeeded: count(trials.succeeded),
-                failed: count(trials.failed),
-                unobserved: count(trials.unobserved),
-            },
+            progress: trials.progress(),
+            trials,
             calls: CallCounts {
                 total: count(calls.total),
                 cached: count(calls.cached),

@@ -21,7 +21,7 @@ impl JsonSchema for PodTemplate {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+        json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "required": ["spec"]})
     }
 }
 

@@ -30,6 +30,9 @@ pub struct AgentRunStatus {
     /// The dataset as it was read when the run started; later changes of its source do not change the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<DatasetStatus>,
+    /// Trials that have ended, of all: `37/40`. It repeats `trials` because a column of `kubectl get` shows one field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub progress: String,
     /// How many trials stand where.
     #[serde(default)]
     pub trials: TrialCounts,
@@ -134,6 +137,13 @@ pub struct TrialCounts {
     pub failed: i64,
     /// Ended without a call seen; never scored.
     pub unobserved: i64,
+}
+
+impl TrialCounts {
+    /// Trials that have ended, of all: `37/40`.
+    pub fn progress(&self) -> String {
+        format!("{}/{}", self.succeeded + self.failed + self.unobserved, self.total)
+    }
 }
 
 /// How many calls were seen.

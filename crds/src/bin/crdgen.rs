@@ -6,14 +6,14 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("schema") => {
-            print!("{}", agentrun_crds::schema::agent_run_text());
-            ExitCode::SUCCESS
-        }
+    let text = match std::env::args().nth(1).as_deref() {
+        Some("schema") => agentrun_crds::schema::agent_run_text(),
+        Some("definition") => agentrun_crds::crd::definition_text(),
         _ => {
-            eprintln!("usage: crdgen schema > crds/schema/agentrun.json");
-            ExitCode::from(2)
+            eprintln!("usage: crdgen schema > crds/schema/agentrun.json\n       crdgen definition > charts/agentrun/files/agentruns.yaml");
+            return ExitCode::from(2);
         }
-    }
+    };
+    print!("{text}");
+    ExitCode::SUCCESS
 }
