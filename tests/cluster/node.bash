@@ -152,11 +152,17 @@ END
 ctr() { "$bin/ctr" 2>> "$state/log/ctr.log" -a "$state/containerd/containerd.sock" -n k8s.io "$@"; }
 
 load() {
-    local archive
+    local archive digest
     for archive in "$@"; do
+        [ -e "$archive" ] || die "there is no $archive"
+        # What is there already is left alone.
+        digest=$(tar -xOf "$archive" index.json | sed 's/.*"digest":"\([^"]*\)".*/\1/')
+        [ -z "$(ctr images ls -q "name==$(reference "$archive"),target.digest==$digest")" ] || continue
         ctr images import --local "$archive" > /dev/null || die "cannot import $archive: $(tail -1 "$state/log/ctr.log")"
     done
 }
+
+reference() { tar -xOf "$1" index.json | sed 's/.*"io.containerd.image.name":"\([^"]*\)".*/\1/'; }
 
 kubelet() {
     printf 'nameserver 127.0.0.1\n' > "$state/kubelet/resolv.conf"
@@ -191,7 +197,7 @@ END
         --healthz-bind-address 127.0.0.1:10256 --metrics-bind-address 127.0.0.1:10249
 }
 
-# The cluster's DNS runs on the node, behind the usual Service address. The providers' host names are answered with the Service
+# The cluster's DNS runs on the node, behind the usual Service address. The host names of the file `hosts` are answered with the Service
 # `provider` in the namespace `provider`, so that agents and sidecars meet the tests' provider under the real names; other names do not exist.
 dns() {
     local provider=provider.provider.svc.cluster.local
@@ -199,16 +205,7 @@ dns() {
 .:10053 {
     bind $node_ip
     errors
-    rewrite stop name exact api.openai.com $provider
-    rewrite stop name exact api.anthropic.com $provider
-    rewrite stop name exact generativelanguage.googleapis.com $provider
-    rewrite stop name exact api.mistral.ai $provider
-    rewrite stop name exact api.cohere.com $provider
-    rewrite stop name exact api.groq.com $provider
-    rewrite stop name exact api.deepseek.com $provider
-    rewrite stop name exact openrouter.ai $provider
-    rewrite stop name regex bedrock-runtime\.(.*)\.amazonaws\.com $provider answer auto
-    rewrite stop name exact plain.test $provider
+$(sed "s/.*/    rewrite stop name exact & $provider/" "$here/hosts")
     kubernetes cluster.local in-addr.arpa ip6.arpa {
         kubeconfig $state/admin.kubeconfig test
         pods insecure

@@ -9,15 +9,17 @@ mod ask;
 mod bedrock;
 mod cohere;
 mod connection;
+mod control;
 mod encoding;
 mod event_stream;
 mod gemini;
 mod log;
 mod openai;
+mod rule;
 mod script;
 mod tls;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub use answer::Tokens;
 pub use ask::Family;
 pub use event_stream::{crc32, encode};
 pub use log::{Call, Log};
+pub use rule::Rule;
 pub use tls::{Authority, HOSTS};
 
 /// The tokens every answer reports, in the project's normal form: all input with the cached part in it, all output with the reasoning in it.
@@ -37,7 +40,9 @@ pub const TOKENS: Tokens = Tokens { input: 21, cached: 5, output: 9, reasoning: 
 /// What an origin is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// The address it listens on; loopback by default.
+    pub address: IpAddr,
+    /// Its port; 0 takes a free one.
     pub port: u16,
     /// Offers `h2` beside `http/1.1`. Scripts that need the bare wire are for HTTP/1.1 alone.
     pub http2: bool,
@@ -45,11 +50,15 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// A file that gets one JSON line for every call received.
     pub log: Option<PathBuf>,
+    /// Port of the control door ([`control`](self) requests over plain HTTP); none by default.
+    pub control: Option<u16>,
+    /// Serves with this certificate chain and key (PEM files) instead of with an authority of its own.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: 0, http2: true, hosts: Vec::new(), log: None }
+        Self { address: Ipv4Addr::LOCALHOST.into(), port: 0, http2: true, hosts: Vec::new(), log: None, control: None, certificate: None }
     }
 }
 
@@ -59,21 +68,30 @@ pub struct Origin {
     authority: Authority,
     log: Arc<Log>,
     accepting: JoinHandle<()>,
+    controlling: Option<JoinHandle<()>>,
 }
 
 impl Origin {
     /// Binds, makes a certificate authority of its own and serves until it is stopped.
     ///
     /// # Errors
-    /// The port is taken, the log file cannot be opened or the certificate cannot be made.
+    /// A port is taken, the log file cannot be opened or the certificate cannot be made or read.
     pub async fn start(options: Options) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let authority = Authority::new(&options.hosts)?;
         let log = Arc::new(Log::new(options.log.as_deref())?);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let listener = TcpListener::bind((options.address, options.port)).await?;
         let address = listener.local_addr()?;
-        let acceptor = TlsAcceptor::from(Arc::new(authority.server_config(options.http2)?));
+        let config = match &options.certificate {
+            Some((chain, key)) => tls::read_config(chain, key, options.http2)?,
+            None => authority.server_config(options.http2)?,
+        };
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let controlling = match options.control {
+            Some(port) => Some(tokio::spawn(control::serve(TcpListener::bind((options.address, port)).await?, log.clone()))),
+            None => None,
+        };
         let accepting = tokio::spawn(connection::accept(listener, acceptor, log.clone()));
-        Ok(Self { address, authority, log, accepting })
+        Ok(Self { address, authority, log, accepting, controlling })
     }
 
     /// Where it listens.
@@ -109,5 +127,6 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.accepting.abort();
+        self.controlling.iter().for_each(JoinHandle::abort);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
     /// The body as JSON; null where it is none.
     pub(super) json: Value,
+    /// What a rule makes of it: the answer's text.
+    pub(super) scripted: Option<String>,
 }
 
 impl Ask {
@@ -109,8 +111,11 @@ impl Ask {
         named.or_else(|| self.model().strip_prefix("script/").map(str::to_owned))
     }
 
-    /// The answer's text: as long as a sentence, not ASCII alone, and different for each call of one origin.
+    /// The answer's text: a rule's, or one as long as a sentence, not ASCII alone, and different for each call of one origin.
     pub(super) fn text(&self) -> String {
+        if let Some(text) = &self.scripted {
+            return text.clone();
+        }
         format!("Grüße from the origin 🦀: answer {}", self.number)
     }
 

@@ -112,7 +112,7 @@ async fn serve(
     let body = body.to_bytes();
     let host = head.uri.authority().map(ToString::to_string);
     let host = host.or_else(|| head.headers.get("host").and_then(|host| host.to_str().ok()).map(str::to_owned)).unwrap_or_default();
-    let ask = Ask {
+    let mut ask = Ask {
         number: log.next_number(),
         version: head.version,
         sni,
@@ -122,9 +122,12 @@ async fn serve(
         json: serde_json::from_slice(&body).unwrap_or_default(),
         headers: head.headers,
         body,
+        scripted: None,
     };
     log.add(&ask);
-    tokio::time::sleep(ask.header_millis("x-origin-delay-ms")).await;
+    let rule = log.rule(&ask).unwrap_or_default();
+    ask.scripted = rule.text;
+    tokio::time::sleep(ask.header_millis("x-origin-delay-ms").max(std::time::Duration::from_millis(rule.delay_milliseconds))).await;
     let gate = ask.header("x-origin-gate").map(|token| log.gate(token));
     let made = match ask.script() {
         Some(name) => script::play(&name, &ask),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::ask::Ask;
+use super::rule::Rule;
 
 /// One request as it arrived.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +40,7 @@ pub struct Log {
     calls: Mutex<Vec<Call>>,
     numbers: AtomicU64,
     gates: Mutex<HashMap<String, Arc<Semaphore>>>,
+    rules: Mutex<BTreeMap<String, Vec<Rule>>>,
     file: Option<Mutex<File>>,
 }
 
@@ -65,6 +67,17 @@ impl Log {
     /// Lets a stream that waits at gate `token` send `frames` more frames. Releases may come before the stream.
     pub fn release(&self, token: &str, frames: usize) {
         self.gate(token).add_permits(frames);
+    }
+
+    /// Answers by these rules from now on; they replace the earlier ones of the same name.
+    pub fn set_rules(&self, name: &str, rules: Vec<Rule>) {
+        self.rules.lock().expect("no panic happens under this lock").insert(name.to_owned(), rules);
+    }
+
+    /// The first rule that fits.
+    pub(super) fn rule(&self, ask: &Ask) -> Option<Rule> {
+        let rules = self.rules.lock().expect("no panic happens under this lock");
+        rules.values().flatten().find(|rule| rule.fits(ask)).cloned()
     }
 
     pub(super) fn gate(&self, token: &str) -> Arc<Semaphore> {

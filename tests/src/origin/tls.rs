@@ -1,8 +1,11 @@
 //! The origin's own certificate authority and its one certificate.
 
+use std::path::Path;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -74,15 +77,25 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::try_from(key.serialize_der())?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let mut config = ServerConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)?;
-        if http2 {
-            config.alpn_protocols.push(b"h2".to_vec());
-        }
-        config.alpn_protocols.push(b"http/1.1".to_vec());
-        Ok(config)
+        config(vec![certificate.der().clone()], key, http2)
     }
+}
+
+/// A server configuration with the certificates and the key of two PEM files.
+pub(super) fn read_config(chain: &Path, key: &Path, http2: bool) -> Result<ServerConfig, Error> {
+    let chain = CertificateDer::pem_file_iter(chain)?.collect::<Result<_, _>>()?;
+    config(chain, PrivateKeyDer::from_pem_file(key)?, http2)
+}
+
+fn config(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>, http2: bool) -> Result<ServerConfig, Error> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut config = ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    if http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    Ok(config)
 }

@@ -1,0 +1,3 @@
+module agentrun.dev/tests/cluster/agents/go
+
+go 1.22
