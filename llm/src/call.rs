@@ -318,6 +318,7 @@ names! {
         UpstreamTls => "upstream_tls", Timeout => "timeout", HttpError => "http_error", ProviderError => "provider_error",
         Unreadable => "unreadable", ReplayMiss => "replay_miss", Refused => "refused",
     }
+    Capture { Connect => "connect", Dns => "dns", BaseUrl => "base-url", Session => "session" }
     CacheLayer { Memory => "memory", Disk => "disk", Hub => "hub", Flight => "flight" }
 }
 

@@ -1,7 +1,8 @@
-//! The admin port: health, readiness, metrics.
+//! The admin port: start, readiness, health, metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
+use agentrun_protocol::names::STARTUP_PATH;
 use axum::{
     Router,
     extract::State,
@@ -18,7 +19,11 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// Serves the admin port until the proxy has stopped.
 pub(crate) async fn serve(proxy: Arc<Proxy>, listener: TcpListener) {
-    let routes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(metrics));
+    let routes = Router::new()
+        .route(STARTUP_PATH, get(startupz))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics));
     let served = axum::serve(listener, routes.with_state(proxy)).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin port ended");
@@ -29,8 +34,20 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Not ready while it stops, and while records cannot be written.
+/// Started once everything is in place that agents need; it stays so, whatever happens later.
+async fn startupz(State(proxy): State<Arc<Proxy>>) -> Response {
+    if proxy.ready.load(Ordering::Acquire) {
+        "started\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response()
+    }
+}
+
+/// Not ready while it starts or stops, and while records cannot be written.
 async fn readyz(State(proxy): State<Arc<Proxy>>) -> Response {
+    if !proxy.ready.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
+    }
     if proxy.drain.is_closing() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }

@@ -15,8 +15,15 @@ pub struct Config {
     pub hosts: Hosts,
     /// Where hosts are really answered; the first rule of a host counts.
     pub upstreams: Vec<UpstreamRule>,
-    /// PEM files with roots to trust upstream beside the system's.
+    /// PEM files with roots to trust upstream beside the system's, and folders of such files. They are in the agents' bundle too.
     pub upstream_ca: Vec<PathBuf>,
+    /// As [`Config::upstream_ca`], as text.
+    pub upstream_ca_pem: Option<String>,
+    /// Whom the certificate authority is for, in its subject: a pod's uid.
+    pub authority_name: Option<String>,
+    /// Look upstream names up by the name servers of this `resolv.conf`, past `/etc/hosts`. `None`: as the system does, unless
+    /// [`CaptureMode::Dns`] is on, which reads `/etc/resolv.conf`.
+    pub resolv_conf: Option<PathBuf>,
     /// Proxies that upstream connections go through, from the environment.
     pub upstream_proxy: bool,
     /// The answer cache.
@@ -37,6 +44,9 @@ impl Default for Config {
             hosts: Hosts::builtin(),
             upstreams: Vec::new(),
             upstream_ca: Vec::new(),
+            upstream_ca_pem: None,
+            authority_name: None,
+            resolv_conf: None,
             upstream_proxy: true,
             cache: CacheConfig::default(),
             journal: None,
@@ -80,6 +90,14 @@ pub enum CacheMode {
     Off,
 }
 
+impl Config {
+    /// The file that names the name servers, where `/etc/hosts` is not to be believed.
+    pub(crate) fn name_servers(&self) -> Option<PathBuf> {
+        let captured = || self.capture.contains(&CaptureMode::Dns).then(|| PathBuf::from("/etc/resolv.conf"));
+        self.resolv_conf.clone().or_else(captured)
+    }
+}
+
 impl CacheMode {
     /// Whether a stored answer may be given.
     pub fn reads(self) -> bool {
@@ -114,6 +132,8 @@ pub enum CaptureMode {
     Connect,
     /// `http://ADDRESS/HOST/...` in place of `https://HOST/...`.
     BaseUrl,
+    /// TLS on a port that the names of LLM hosts were made to lead to. Upstream names are then looked up past `/etc/hosts`.
+    Dns,
 }
 
 impl FromStr for CaptureMode {
@@ -123,7 +143,8 @@ impl FromStr for CaptureMode {
         match text {
             "connect" => Ok(Self::Connect),
             "base-url" => Ok(Self::BaseUrl),
-            other => Err(format!("`{other}` is no capture layer of this proxy; use connect or base-url")),
+            "dns" => Ok(Self::Dns),
+            other => Err(format!("`{other}` is no capture layer of this proxy; use connect, dns or base-url")),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(crate) mod buffered;
+mod dns;
 mod head;
 mod hello;
 mod tunnel;
@@ -36,8 +37,17 @@ pub(crate) struct Connection {
     pub(crate) opened_for: Option<OpenedFor>,
 }
 
+/// What a port takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// CONNECT, requests in absolute form, and base URLs.
+    Proxy,
+    /// TLS from the first byte, from clients whose name resolution leads here.
+    Dns,
+}
+
 /// Accepts connections of one session until its door closes.
-pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpListener) {
+pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpListener, entrance: Entrance) {
     loop {
         let permit = tokio::select! {
             permit = proxy.connections.clone().acquire_owned() => permit,
@@ -54,7 +64,7 @@ pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpList
         let (proxy, live) = (proxy.clone(), live.clone());
         tokio::spawn(async move {
             proxy.metrics.connections.inc();
-            if let Err(error) = serve(&proxy, live, stream).await {
+            if let Err(error) = serve(&proxy, live, stream, entrance).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             proxy.metrics.connections.dec();
@@ -64,12 +74,15 @@ pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpList
 }
 
 /// Serves one connection: CONNECT is answered here, everything else is HTTP for [`intercept`].
-async fn serve(proxy: &Arc<Proxy>, live: Arc<Live>, stream: TcpStream) -> io::Result<()> {
+async fn serve(proxy: &Arc<Proxy>, live: Arc<Live>, stream: TcpStream, entrance: Entrance) -> io::Result<()> {
     // hyper writes head and body apart; with Nagle's algorithm the second would wait 40 ms for the client's acknowledgement.
     stream.set_nodelay(true)?;
     let mut stream = Buffered::new(stream);
     let limits = &proxy.limits;
     let connection = Connection { proxy: proxy.clone(), live, opened_for: None };
+    if entrance == Entrance::Dns {
+        return dns::serve(connection, stream).await;
+    }
     let Ok(head) = timeout(limits.head_timeout, head::connect(&mut stream, limits.head_bytes)).await else { return Ok(()) };
     match head {
         Ok(None) => intercept::plain(connection, stream).await,
@@ -105,13 +118,13 @@ async fn connect(mut connection: Connection, mut stream: Buffered<TcpStream>, au
     if let Some(server) = &mut upstream
         && server_speaks_first(&mut stream, server).await?
     {
-        return pass(&connection, stream, upstream, &host).await;
+        return pass(&connection, stream, upstream, &host, Capture::Connect).await;
     }
     let Ok(hello) = timeout(connection.proxy.limits.head_timeout, hello::read(&mut stream)).await else { return Ok(()) };
     let hello = hello?;
     let named = hello.sni().is_some_and(|sni| connection.proxy.hosts.find(sni).is_some());
     if !known && !named {
-        return pass(&connection, stream, upstream, &host).await;
+        return pass(&connection, stream, upstream, &host, Capture::Connect).await;
     }
     drop(upstream);
     let sni = hello.sni().map(str::to_owned);
@@ -156,17 +169,20 @@ async fn server_speaks_first(client: &mut Buffered<TcpStream>, server: &mut TcpS
     }
 }
 
-async fn pass(connection: &Connection, client: Buffered<TcpStream>, upstream: Option<TcpStream>, host: &str) -> io::Result<()> {
+async fn pass(
+    connection: &Connection,
+    client: Buffered<TcpStream>,
+    upstream: Option<TcpStream>,
+    host: &str,
+    capture: Capture,
+) -> io::Result<()> {
     let Some(upstream) = upstream else { return Ok(()) };
-    let metrics = &connection.proxy.metrics;
-    metrics.tunnels.inc();
     let copied = tokio::select! {
         copied = tunnel::copy(client, upstream) => copied,
         () = connection.live.drain.ended() => Ok((0, 0)),
     };
-    if let Ok((sent, received)) = &copied {
-        metrics.tunnelled_bytes.inc_by(sent + received);
-    }
+    let bytes = copied.as_ref().map_or(0, |(sent, received)| sent + received);
+    connection.proxy.metrics.tunnelled(capture, bytes);
     tracing::debug!(host, ?copied, "tunnel ended");
     copied.map(drop)
 }

@@ -1,12 +1,20 @@
 //! Connections that are read: TLS with a certificate of ours, then HTTP.
 
-use std::{io, pin::Pin, sync::Arc};
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::AlertDescription;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -28,27 +36,70 @@ pub(crate) async fn tls(connection: Connection, stream: Buffered<TcpStream>) -> 
     let config = connection.proxy.authority.server_config(&host).map_err(io::Error::other)?;
     let accepting = TlsAcceptor::from(config).accept(stream);
     let stream = timeout(connection.proxy.limits.head_timeout, accepting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-    let stream = stream.inspect_err(|error| {
-        connection.proxy.metrics.handshake_failures.inc();
-        connection.live.count_failed_handshake();
-        tracing::debug!(%host, %error, "a client does not agree on TLS; does it trust our certificate authority?");
-    })?;
-    match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => http2(connection, stream).await,
-        _ => http1(connection, stream).await,
+    let stream = stream.inspect_err(|error| distrusted(&connection, &host, why(error)))?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let served = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2(connection.clone(), stream, asked.clone()).await,
+        _ => http1(connection.clone(), stream, asked.clone()).await,
+    };
+    if !asked.load(Ordering::Relaxed) && !connection.live.drain.is_closing() {
+        // Node looks at a certificate only after the handshake, and those that pin one do too.
+        distrusted(&connection, &host, "no_request");
     }
+    served
 }
 
 /// Serves plain HTTP/1.1.
 pub(crate) async fn plain(connection: Connection, stream: Buffered<TcpStream>) -> io::Result<()> {
-    http1(connection, stream).await
+    http1(connection, stream, Arc::default()).await
 }
 
-async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Connection, stream: S) -> io::Result<()> {
+/// Counts a client that broke off over our certificate, and says so once for each host.
+///
+/// Its next connection is intercepted like this one. A tunnel in its place would let the call through unseen: a trial would look good whose
+/// calls were neither recorded nor counted as cost. The agent sees its own TLS error, and whoever runs it sees the count: in the metrics, in the
+/// session's totals, and in what the hub is told at the trial's end.
+fn distrusted(connection: &Connection, host: &str, reason: &'static str) {
+    let proxy = &connection.proxy;
+    let (Some(opened), Some(provider)) = (&connection.opened_for, proxy.hosts.find(host)) else { return };
+    proxy.metrics.handshake_failed(&provider.name, opened.capture, reason);
+    connection.live.count_failed_handshake();
+    if proxy.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned()) {
+        tracing::warn!(
+            host,
+            reason,
+            "a client broke off before its first request: it does not trust our certificate; see the base-url layer"
+        );
+    }
+}
+
+/// The name of what ended a handshake.
+fn why(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired,
+        )) => "certificate_refused",
+        Some(_) => "protocol",
+        None => "closed",
+    }
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    connection: Connection,
+    stream: S,
+    asked: Arc<AtomicBool>,
+) -> io::Result<()> {
     let limits = connection.proxy.limits.clone();
     let drain = connection.live.drain.clone();
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| exchange(connection.clone(), request));
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        exchange(connection.clone(), request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -59,11 +110,18 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: C
     until_closed(serving, http1::UpgradeableConnection::graceful_shutdown, &drain).await
 }
 
-async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(connection: Connection, stream: S) -> io::Result<()> {
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    connection: Connection,
+    stream: S,
+    asked: Arc<AtomicBool>,
+) -> io::Result<()> {
     let limits = connection.proxy.limits.clone();
     let drain = connection.live.drain.clone();
     let connection = Arc::new(connection);
-    let service = service_fn(move |request| exchange(connection.clone(), request));
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        exchange(connection.clone(), request)
+    });
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

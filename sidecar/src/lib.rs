@@ -23,6 +23,7 @@ mod metrics;
 mod miss;
 mod pass;
 mod record;
+mod resolve;
 mod session;
 mod sqlite;
 mod target;
@@ -37,7 +38,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -58,12 +59,14 @@ use crate::{
     drain::Drain,
     error::Refusal,
     fingerprint::Fingerprints,
+    front::Entrance,
     journal::Journal,
     metrics::Metrics,
+    resolve::Resolver,
     session::Live,
     tls::{
         ca::{Authority, CaError},
-        client,
+        client, files,
         trust::{Trust, TrustError},
     },
     upstream::Network,
@@ -75,6 +78,7 @@ pub use crate::{
     journal::JournalError,
     session::{Attribution, Session, Totals},
     sqlite::SqliteError,
+    tls::files::TrustFileError,
     upstream::{Answering, Origin, UpstreamError},
 };
 
@@ -124,8 +128,12 @@ pub(crate) struct Proxy {
     connections: Arc<Semaphore>,
     /// Hosts whose unreadable usage has been warned of.
     warned: Mutex<HashSet<String>>,
+    /// Hosts whose clients' distrust of our certificate has been warned of.
+    distrusted: Mutex<HashSet<String>>,
     random: [u8; 10],
     counted: AtomicU64,
+    /// Whether everything that agents need is there.
+    ready: AtomicBool,
 }
 
 impl Proxy {
@@ -172,13 +180,14 @@ pub struct Sidecar {
 impl Sidecar {
     /// Puts the proxy together: certificates, cache, journal, upstream.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { hosts, upstreams, upstream_ca, upstream_proxy, cache, journal, capture, limits, origin } = config;
+        let resolver = config.name_servers().map(|path| Resolver::new(&path));
+        let Config { hosts, upstreams, upstream_proxy, cache, journal, capture, limits, origin, .. } = config;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let authority = Authority::new(provider.clone())?;
-        let trust = Trust::load(&upstream_ca)?;
+        let authority = Authority::new(provider.clone(), config.authority_name.as_deref())?;
+        let trust = Trust::load(&config.upstream_ca, config.upstream_ca_pem.as_deref())?;
         let bundle = trust.bundle(authority.pem());
         let tls = client::config(provider, trust.store())?;
-        let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, &limits));
+        let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, resolver, &limits));
         let cache = Cache::open(&cache)?;
         let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes, cache.disk())).transpose()?;
         let proxy = Proxy {
@@ -195,8 +204,10 @@ impl Sidecar {
             drain: Drain::default(),
             connections: Arc::new(Semaphore::new(limits.connections)),
             warned: Mutex::default(),
+            distrusted: Mutex::default(),
             random: random(),
             counted: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
             limits,
         };
         Ok(Self { proxy: Arc::new(proxy), bundle })
@@ -219,6 +230,17 @@ impl Sidecar {
         std::fs::write(folder.join("bundle.pem"), self.bundle_pem())
     }
 
+    /// Writes everything that clients in a pod may need into `folder`, by the names of [`agentrun_protocol::names`], readable by any user: the
+    /// certificates as PEM and as PKCS #12, and settings for PHP and wget that name them by their paths in `folder`.
+    pub fn write_trust(&self, folder: &Path) -> Result<(), TrustFileError> {
+        files::write(folder, self.ca_pem(), self.bundle_pem())
+    }
+
+    /// Declares that what agents need is in place: from here on `/startupz` answers 200.
+    pub fn declare_ready(&self) {
+        self.proxy.ready.store(true, Ordering::Release);
+    }
+
     /// Opens a session on a loopback port of its own, which takes calls when this returns.
     pub async fn open(&self, session: Session) -> Result<OpenSession, ListenError> {
         let port = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
@@ -228,13 +250,15 @@ impl Sidecar {
     /// Opens a session on a port that is bound already.
     fn serve(&self, session: Session, (listener, address): Port) -> OpenSession {
         let live = Live::new(session, self.proxy.drain.child());
-        let accepting = tokio::spawn(front::accept(self.proxy.clone(), live.clone(), listener));
-        OpenSession { proxy: self.proxy.clone(), live, address, accepting }
+        let mut open = OpenSession { proxy: self.proxy.clone(), live, address, entrances: Vec::new() };
+        open.accept((listener, address), Entrance::Proxy);
+        open
     }
 
-    /// Opens the admin port: `/healthz`, `/readyz`, `/metrics`. Returns its address.
+    /// Opens the admin port: `/startupz`, `/readyz`, `/healthz`, `/metrics`. Returns its address.
     pub async fn open_admin(&self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
         let (listener, address) = listen(address).await?;
+        self.proxy.network.ourselves().opened(address);
         tokio::spawn(admin::serve(self.proxy.clone(), listener));
         Ok(address)
     }
@@ -257,13 +281,23 @@ pub struct OpenSession {
     proxy: Arc<Proxy>,
     live: Arc<Live>,
     address: SocketAddr,
-    accepting: JoinHandle<()>,
+    entrances: Vec<(SocketAddr, JoinHandle<()>)>,
 }
 
 impl OpenSession {
     /// Where the session listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Opens the entrance for clients that were made to resolve LLM hosts to `address`: TLS from the first byte, for whom its server name says.
+    /// Returns where it listens. Give [`CaptureMode::Dns`] in the configuration, else upstream names may be looked up in the `/etc/hosts` that
+    /// leads here.
+    pub async fn open_dns(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
+        let port = listen(address).await?;
+        let address = port.1;
+        self.accept(port, Entrance::Dns);
+        Ok(address)
     }
 
     /// What its calls add up to so far.
@@ -274,9 +308,19 @@ impl OpenSession {
     /// Closes the port, lets running calls end within `grace`, and writes their records.
     pub async fn close(self, grace: Duration) -> Totals {
         self.live.drain.close(grace).await;
-        self.accepting.abort();
+        for (address, accepting) in &self.entrances {
+            accepting.abort();
+            self.proxy.network.ourselves().closed(*address);
+        }
         self.proxy.flush().await;
         self.live.totals()
+    }
+
+    fn accept(&mut self, (listener, address): Port, entrance: Entrance) {
+        // Known before the first call can come, so that none leads back here.
+        self.proxy.network.ourselves().opened(address);
+        let accepting = front::accept(self.proxy.clone(), self.live.clone(), listener, entrance);
+        self.entrances.push((address, tokio::spawn(accepting)));
     }
 }
 
@@ -294,6 +338,7 @@ pub async fn run(args: &Args) -> Result<(), BodyError> {
     if let Some(address) = args.admin {
         sidecar.open_admin(address).await?;
     }
+    sidecar.declare_ready();
     tracing::info!(address = %session.address(), "taking calls");
     tokio::select! {
         _ = terminate.recv() => {}

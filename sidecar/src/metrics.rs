@@ -1,6 +1,6 @@
 //! What the proxy counts, for Prometheus.
 
-use agentrun_llm::call::{CacheLayer, Operation};
+use agentrun_llm::call::{CacheLayer, Capture, Operation};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -19,6 +19,7 @@ struct CallLabels {
     operation: &'static str,
     outcome: &'static str,
     cache: &'static str,
+    capture: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +34,24 @@ struct KindLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CaptureLabels {
+    capture: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    capture: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabels {
+    provider: String,
+    capture: &'static str,
+    reason: &'static str,
+}
+
 /// The counters of one proxy.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -41,9 +60,10 @@ pub(crate) struct Metrics {
     usd: Family<KindLabels, Counter<f64>>,
     seconds: Family<KindLabels, Histogram>,
     pub(crate) connections: Gauge,
-    pub(crate) handshake_failures: Counter,
-    pub(crate) tunnels: Counter,
-    pub(crate) tunnelled_bytes: Counter,
+    handshake_failures: Family<HandshakeLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    tunnels: Family<CaptureLabels, Counter>,
+    tunnelled_bytes: Family<CaptureLabels, Counter>,
     cache_entries: Gauge,
     cache_bytes: Gauge,
 }
@@ -57,9 +77,10 @@ impl Metrics {
             usd: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             connections: Gauge::default(),
-            handshake_failures: Counter::default(),
-            tunnels: Counter::default(),
-            tunnelled_bytes: Counter::default(),
+            handshake_failures: Family::default(),
+            refused: Family::default(),
+            tunnels: Family::default(),
+            tunnelled_bytes: Family::default(),
             cache_entries: Gauge::default(),
             cache_bytes: Gauge::default(),
             registry: Registry::default(),
@@ -69,7 +90,12 @@ impl Metrics {
         registry.register("cost_usd", "US dollars spent, and saved by stored answers", metrics.usd.clone());
         registry.register_with_unit("call_duration", "What a client waited for an answer", Unit::Seconds, metrics.seconds.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
-        registry.register("handshake_failures", "Clients that did not agree on TLS", metrics.handshake_failures.clone());
+        registry.register(
+            "handshake_failures",
+            "Connections to LLM hosts whose client did not agree on TLS with us",
+            metrics.handshake_failures.clone(),
+        );
+        registry.register("refused_connections", "Connections that nothing could be done for", metrics.refused.clone());
         registry.register("tunnels", "Connections passed on unread", metrics.tunnels.clone());
         registry.register_with_unit("tunnelled", "Bytes of tunnels that ended", Unit::Bytes, metrics.tunnelled_bytes.clone());
         registry.register("cache_entries", "Stored answers in memory", metrics.cache_entries.clone());
@@ -78,9 +104,10 @@ impl Metrics {
     }
 
     /// Counts a call that ended.
-    pub(crate) fn count(&self, provider: &str, operation: Operation, end: &End) {
+    pub(crate) fn count(&self, provider: &str, operation: Operation, capture: Capture, end: &End) {
         let cache = end.cached.map_or("none", CacheLayer::as_str);
-        let labels = CallLabels { provider: provider.to_owned(), operation: operation.as_str(), outcome: end.outcome.as_str(), cache };
+        let (operation, outcome, capture) = (operation.as_str(), end.outcome.as_str(), capture.as_str());
+        let labels = CallLabels { provider: provider.to_owned(), operation, outcome, cache, capture };
         self.calls.get_or_create(&labels).inc();
         let kind = if end.is_cached() { "cached" } else { "paid" };
         self.seconds.get_or_create(&KindLabels { kind }).observe(end.took.as_secs_f64());
@@ -96,6 +123,24 @@ impl Metrics {
                 self.usd.get_or_create(&KindLabels { kind }).inc_by(money);
             }
         }
+    }
+
+    /// Counts a handshake that a client broke off.
+    pub(crate) fn handshake_failed(&self, provider: &str, capture: Capture, reason: &'static str) {
+        let labels = HandshakeLabels { provider: provider.to_owned(), capture: capture.as_str(), reason };
+        self.handshake_failures.get_or_create(&labels).inc();
+    }
+
+    /// Counts a connection that was closed without a call or a tunnel.
+    pub(crate) fn refused(&self, capture: Capture, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { capture: capture.as_str(), reason }).inc();
+    }
+
+    /// Counts a tunnel that ended.
+    pub(crate) fn tunnelled(&self, capture: Capture, bytes: u64) {
+        let labels = CaptureLabels { capture: capture.as_str() };
+        self.tunnels.get_or_create(&labels).inc();
+        self.tunnelled_bytes.get_or_create(&labels).inc_by(bytes);
     }
 
     /// OpenMetrics text.

@@ -214,7 +214,7 @@ impl Call {
         let Open { proxy, admitted, facts, .. } = *open;
         let operation = facts.operation();
         facts.live.count(operation, &end);
-        proxy.metrics.count(&facts.provider.name, operation, &end);
+        proxy.metrics.count(&facts.provider.name, operation, facts.capture(), &end);
         facts.warn_unread(&proxy, &end);
         if let Some(journal) = &proxy.journal {
             journal.push(Recorded { begun: facts, end });

@@ -2,4 +2,6 @@
 
 pub(crate) mod ca;
 pub(crate) mod client;
+pub(crate) mod files;
+mod pem;
 pub(crate) mod trust;

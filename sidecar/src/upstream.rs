@@ -18,10 +18,15 @@ use tower_service::Service;
 use crate::{
     body::{OriginBody, RequestBody},
     config::{Limits, UpstreamRule},
-    upstream::connect::{Connect, Connector, TimedOut},
+    resolve::Resolver,
+    upstream::{
+        connect::{Connect, Connector, TimedOut},
+        ourselves::Ourselves,
+    },
 };
 
 pub(crate) mod connect;
+pub(crate) mod ourselves;
 
 /// Connections kept open to one host while no call uses them.
 const IDLE_CONNECTIONS: Duration = Duration::from_secs(60);
@@ -80,22 +85,32 @@ pub(crate) struct Network {
     /// HTTP/1.1 only: the one that can be upgraded.
     upgrading: Client<Connect<HttpsConnector<Connector>>, RequestBody>,
     tcp: Connector,
+    ourselves: Arc<Ourselves>,
     rules: Arc<[UpstreamRule]>,
     limits: Limits,
 }
 
 impl Network {
-    pub(crate) fn new(tls: ClientConfig, rules: Vec<UpstreamRule>, proxied: bool, limits: &Limits) -> Self {
-        let tcp = Connector::new(&rules, proxied);
+    /// With `proxied`, connections that no rule names go through the environment's proxy. Names are looked up by `resolver`, or as the system
+    /// does.
+    pub(crate) fn new(tls: ClientConfig, rules: Vec<UpstreamRule>, proxied: bool, resolver: Option<Resolver>, limits: &Limits) -> Self {
+        let ourselves = Arc::new(Ourselves::default());
+        let tcp = Connector::new(&rules, proxied, resolver, ourselves.clone());
         let https = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1().enable_http2();
         let http1 = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         Self {
             client: client(https.wrap_connector(tcp.clone()), limits),
             upgrading: client(http1.wrap_connector(tcp.clone()), limits),
             tcp,
+            ourselves,
             rules: rules.into(),
             limits: limits.clone(),
         }
+    }
+
+    /// The ports that upstream connections must not lead to.
+    pub(crate) fn ourselves(&self) -> &Ourselves {
+        &self.ourselves
     }
 
     /// Sends a request to upgrade its connection; what the answer says is the caller's to look at.

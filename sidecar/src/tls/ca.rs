@@ -57,9 +57,9 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes a new authority; its key never leaves this process.
-    pub(crate) fn new(provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
-        let (issuer, pem) = issuer().map_err(CaError::Make)?;
+    /// Makes a new authority, whose subject bears `name`; its key never leaves this process.
+    pub(crate) fn new(provider: Arc<CryptoProvider>, name: Option<&str>) -> Result<Self, CaError> {
+        let (issuer, pem) = issuer(name).map_err(CaError::Make)?;
         let leaf_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Make)?;
         Ok(Self { issuer, pem, leaf_key, provider, leaves: Cache::new(LEAVES) })
     }
@@ -104,10 +104,16 @@ impl Authority {
     }
 }
 
-fn issuer() -> Result<(Issuer<'static, KeyPair>, String), rcgen::Error> {
+/// No two authorities have one subject, not even those that a pod's sidecar makes one after the other: a client that trusts an older one
+/// would take the newer key for a forgery.
+fn issuer(name: Option<&str>) -> Result<(Issuer<'static, KeyPair>, String), rcgen::Error> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(&format!("AgentRun {}", uuid::Uuid::now_v7()));
+    let unique = uuid::Uuid::now_v7().to_string();
+    params.distinguished_name = named(&format!("AgentRun {}", name.unwrap_or(&unique)));
+    if name.is_some() {
+        params.distinguished_name.push(DnType::OrganizationalUnitName, unique);
+    }
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = validity();

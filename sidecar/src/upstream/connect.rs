@@ -26,26 +26,33 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::{body::BodyError, config::UpstreamRule};
+use crate::{
+    body::BodyError,
+    config::UpstreamRule,
+    resolve::Resolver,
+    upstream::ourselves::{LeadsBack, Ourselves},
+};
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BodyError>> + Send>>;
 
 /// TCP to where a host is answered.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    tcp: HttpConnector<Resolver>,
+    tcp: Guarded,
     proxies: Option<Arc<Matcher>>,
     ruled: Arc<HashMap<String, SocketAddr>>,
 }
 
 impl Connector {
     /// With `proxied`, connections that no rule names go through the proxy of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
-    pub(crate) fn new(rules: &[UpstreamRule], proxied: bool) -> Self {
+    pub(crate) fn new(rules: &[UpstreamRule], proxied: bool, resolver: Option<Resolver>, ourselves: Arc<Ourselves>) -> Self {
         let ruled: Arc<HashMap<String, SocketAddr>> = Arc::new(rules.iter().rev().filter_map(address).collect());
-        let mut tcp = HttpConnector::new_with_resolver(Resolver { ruled: ruled.clone(), system: GaiResolver::new() });
+        let others = resolver.map_or_else(|| Lookup::System(GaiResolver::new()), |resolver| Lookup::Servers(Arc::new(resolver)));
+        let mut tcp = HttpConnector::new_with_resolver(Names { ruled: ruled.clone(), others });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let tcp = Guarded { tcp, ourselves };
         Self { tcp, proxies: proxied.then(|| Arc::new(Matcher::from_env())), ruled }
     }
 }
@@ -75,8 +82,7 @@ impl Service<Uri> for Connector {
         }
         let proxy = self.proxies.as_ref().filter(|_| !ruled).and_then(|proxies| proxies.intercept(&uri));
         let Some(proxy) = proxy else {
-            let connecting = self.tcp.call(uri);
-            return Box::pin(async move { connecting.await.map_err(Into::into) });
+            return self.tcp.call(uri);
         };
         let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
         if let Some(authorization) = proxy.basic_auth() {
@@ -94,14 +100,52 @@ fn without_port(uri: Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// Names that rules give an address, then the system's.
+/// TCP that never leads back to this proxy: a host whose name was made to lead here, for the agents' sake, would be asked in a circle.
 #[derive(Clone)]
-struct Resolver {
-    ruled: Arc<HashMap<String, SocketAddr>>,
-    system: GaiResolver,
+struct Guarded {
+    tcp: HttpConnector<Names>,
+    ourselves: Arc<Ourselves>,
 }
 
-impl Service<Name> for Resolver {
+impl Service<Uri> for Guarded {
+    type Response = TokioIo<TcpStream>;
+    type Error = BodyError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.tcp.call(uri);
+        let ourselves = self.ourselves.clone();
+        Box::pin(async move {
+            let stream = connecting.await?;
+            // Looked at when it is open: names, addresses, rules and proxies all come by here.
+            match ourselves.at_the_end_of(stream.inner()) {
+                Some(address) => Err(LeadsBack(address).into()),
+                None => Ok(stream),
+            }
+        })
+    }
+}
+
+/// Names that rules give an address, then those of name servers or of the system.
+#[derive(Clone)]
+struct Names {
+    ruled: Arc<HashMap<String, SocketAddr>>,
+    others: Lookup,
+}
+
+#[derive(Clone)]
+enum Lookup {
+    /// As every program of this machine does, `/etc/hosts` first.
+    System(GaiResolver),
+    /// By name servers alone.
+    Servers(Arc<Resolver>),
+}
+
+impl Service<Name> for Names {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = BodyError;
     type Future = Connecting<Self::Response>;
@@ -115,8 +159,20 @@ impl Service<Name> for Resolver {
             let addresses = vec![*address].into_iter();
             return Box::pin(async move { Ok(addresses) });
         }
-        let resolving = self.system.call(name);
-        Box::pin(async move { Ok(resolving.await?.collect::<Vec<_>>().into_iter()) })
+        match &mut self.others {
+            Lookup::System(system) => {
+                let resolving = system.call(name);
+                Box::pin(async move { Ok(resolving.await?.collect::<Vec<_>>().into_iter()) })
+            }
+            Lookup::Servers(servers) => {
+                let servers = servers.clone();
+                Box::pin(async move {
+                    let addresses = servers.addresses(name.as_str()).await?;
+                    // Port 0 stands for the URL's.
+                    Ok(addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect::<Vec<_>>().into_iter())
+                })
+            }
+        }
     }
 }
 
