@@ -1,16 +1,24 @@
-//! The store of runs and their trials: what has been asked, what has come out, who is at work on it.
+//! What is kept of runs: what has been asked, what has come out, who is at work on it.
 //!
-//! One SQLite file, safe with several processes at once. A run belongs to one process at a time ([`Store::begin`]); a finished trial is
-//! committed before anybody counts it ([`Store::finish`]), so that a process that is killed loses nothing but the trials it was running.
+//! On one machine: [`Store`], one SQLite file, safe with several processes at once. A run belongs to one process at a time
+//! ([`Store::begin`]); a finished trial is committed before anybody counts it ([`Store::finish`]), so that a process that is killed loses
+//! nothing but the trials it was running.
+//!
+//! In a cluster: [`service`], over [`archive`], with callers that [`auth`] knows.
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod archive;
 pub mod auth;
+pub mod config;
 mod database;
 pub mod identity;
 pub mod lease;
+mod metrics;
 mod record;
+mod retention;
+pub mod service;
 mod store;
 pub mod tls;
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// batch that was sent before is acknowledged again and stored once.
 pub const FIRST_SEQUENCE_HEADER: &str = "agentrun-first-sequence";
 
+/// The most bytes of a batch of records. A longer one is refused (413) without being read.
+pub const BATCH_BYTES: usize = 8 << 20;
+
 /// What a pod is to do: the answer to `GET /v1/trial`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {

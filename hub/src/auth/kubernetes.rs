@@ -9,7 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::{Api, Client, ResourceExt, api::PostParams};
+use kube::{Api, Client, api::PostParams};
 
 use super::{Cluster, LookupError, Review};
 use crate::identity::{Facts, Owner};
@@ -67,8 +67,8 @@ fn accepted(status: TokenReviewStatus, audience: &str) -> Option<Review> {
 }
 
 fn facts(metadata: &ObjectMeta) -> Facts {
-    let owners = metadata.owner_references.iter().flatten();
-    let controller = owners.filter(|owner| owner.controller == Some(true)).map(|owner| Owner {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let controller = owners.find(|owner| owner.controller == Some(true)).map(|owner| Owner {
         api_version: owner.api_version.clone(),
         kind: owner.kind.clone(),
         name: owner.name.clone(),
@@ -78,7 +78,7 @@ fn facts(metadata: &ObjectMeta) -> Facts {
         uid: metadata.uid.clone().unwrap_or_default(),
         labels: metadata.labels.clone().unwrap_or_default(),
         annotations: metadata.annotations.clone().unwrap_or_default(),
-        controller: controller.last(),
+        controller,
     }
 }
 
@@ -95,7 +95,8 @@ mod tests {
 
     fn status(audiences: &[&str], authenticated: bool) -> TokenReviewStatus {
         let extra = [(POD_NAME, "pod"), (POD_UID, "uid")].map(|(key, value)| (key.to_owned(), vec![value.to_owned()]));
-        let user = UserInfo { username: Some("system:serviceaccount:team:default".into()), extra: Some(extra.into()), ..UserInfo::default() };
+        let user =
+            UserInfo { username: Some("system:serviceaccount:team:default".into()), extra: Some(extra.into()), ..UserInfo::default() };
         TokenReviewStatus {
             audiences: Some(audiences.iter().map(|audience| (*audience).to_owned()).collect()),
             authenticated: Some(authenticated),

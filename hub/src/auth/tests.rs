@@ -54,7 +54,8 @@ impl Cluster for Answers {
 
     fn job<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Facts>, LookupError>> {
         let labels = [("agentrun.dev/combo", "1"), ("agentrun.dev/chunk", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let owner = Owner { api_version: "agentrun.dev/v1alpha1".into(), kind: "AgentRun".into(), name: "run".into(), uid: "run-uid".into() };
+        let owner =
+            Owner { api_version: "agentrun.dev/v1alpha1".into(), kind: "AgentRun".into(), name: "run".into(), uid: "run-uid".into() };
         let uid = if self.job_gone { "another" } else { "job-uid" };
         let facts = Facts { uid: uid.into(), labels: labels.into(), controller: Some(owner), ..Facts::default() };
         async move { Ok(Some(facts)) }.boxed()

@@ -84,7 +84,8 @@ impl<K: Clone + Eq + Hash> Table<K> {
 
     /// Forgets leases that ran out a whole lease ago: whoever waited for them has claimed since.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let lost: Vec<K> = self.leases.iter().filter(|(_, lease)| lease.until + self.bounds.length <= now).map(|(key, _)| key.clone()).collect();
+        let lost: Vec<K> =
+            self.leases.iter().filter(|(_, lease)| lease.until + self.bounds.length <= now).map(|(key, _)| key.clone()).collect();
         for key in lost {
             self.end(&key, Ended::Vacant);
         }
