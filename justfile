@@ -6,7 +6,7 @@ _list:
 # Check formatting, lints and dependencies as CI does
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets --locked -- -D warnings
+    cargo clippy --workspace --all-targets --features agentrun-tests/cluster --locked -- -D warnings
     cargo deny check bans licenses sources
 
 # Format the sources
@@ -36,6 +36,19 @@ origin:
 # Evaluate the quickstart without paying for a call
 quickstart:
     cargo run --release -- run -f examples/quickstart/agentrun.yaml --simulate
+
+# Start the tests' Kubernetes with AgentRun on it, and leave it running; `eval "$(tests/cluster/cluster env)"` to use it
+cluster:
+    cargo build --workspace --bins --locked
+    tests/cluster/prepare target/x86_64-unknown-linux-gnu/debug
+
+# Run the tests on the cluster that runs: `just on-cluster example`
+on-cluster name="":
+    cargo test --package agentrun-tests --features cluster --test cluster -- --test-threads=4 {{name}}
+
+# Pack the images as they are shipped into target/images, without a container engine
+images: dist
+    images/build target/x86_64-unknown-linux-gnu/dist
 
 # Build the programs as they are shipped
 dist:

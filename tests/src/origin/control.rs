@@ -1,6 +1,7 @@
 //! The origin's own door, plain HTTP/1.1, for tests in another process or pod.
 //!
 //! - `GET /calls`, `GET /calls?contains=TEXT`: a JSON array of the calls whose body holds TEXT (percent-encoded), oldest first;
+//! - `POST /forget?contains=TEXT`: forgets those calls;
 //! - `POST /rules?name=NAME`: a JSON array of rules, which replaces those of that name; rules of several names are tried in the names' order;
 //! - `POST /release?gate=TOKEN&frames=N`: lets streams at a gate go on;
 //! - `GET /healthz`.
@@ -48,6 +49,10 @@ async fn answer(request: Request<Incoming>, log: Arc<Log>) -> Result<Response<Fu
             let calls: Vec<_> = log.calls().into_iter().filter(|call| call.body.contains(value("contains"))).collect();
             (StatusCode::OK, serde_json::to_string(&calls).expect("strings and numbers serialise"))
         }
+        (&Method::POST, "/forget") => {
+            log.forget(value("contains"));
+            (StatusCode::OK, "{}".to_owned())
+        }
         (&Method::POST, "/rules") => match body.collect().await.map(|body| serde_json::from_slice(&body.to_bytes())) {
             Ok(Ok(rules)) => {
                 log.set_rules(value("name"), rules);
@@ -63,21 +68,21 @@ async fn answer(request: Request<Incoming>, log: Arc<Log>) -> Result<Response<Fu
             }
             Err(error) => (StatusCode::BAD_REQUEST, format!("frames: {error}")),
         },
-        _ => (StatusCode::NOT_FOUND, "known are /calls, /rules, /release, /healthz".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "known are /calls, /forget, /rules, /release, /healthz".to_owned()),
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     Ok(response)
 }
 
-/// Percent-decoded; what is no valid escape stays as it is.
+/// Percent-decoded, `+` for a space; what is no valid escape stays as it is.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let escape = (first == b'%').then(|| after.get(..2)).flatten();
         let byte = escape.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        bytes.push(byte.unwrap_or(first));
+        bytes.push(byte.unwrap_or(if first == b'+' { b' ' } else { first }));
         rest = if byte.is_some() { &after[2..] } else { after };
     }
     String::from_utf8_lossy(&bytes).into_owned()

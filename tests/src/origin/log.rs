@@ -55,6 +55,11 @@ impl Log {
         self.calls.lock().expect("a test's panic elsewhere ends the test").clone()
     }
 
+    /// Forgets the calls whose body holds `text`.
+    pub fn forget(&self, text: &str) {
+        self.calls.lock().expect("a test's panic elsewhere ends the test").retain(|call| !call.body.contains(text));
+    }
+
     /// How often each pair of path and body has arrived.
     pub fn counts(&self) -> BTreeMap<(String, String), usize> {
         let mut counts = BTreeMap::new();

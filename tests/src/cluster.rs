@@ -1,0 +1,68 @@
+//! The real Kubernetes of `tests/cluster`, as `tests/cluster/prepare` leaves it: a Ready node with the images, the provider and the chart.
+//!
+//! Everything is done with kubectl, as a user would: what a test finds hard is hard for users too.
+
+mod collect;
+mod hub;
+mod kubectl;
+mod namespace;
+mod provider;
+mod resource;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use namespace::{Namespace, with_namespace};
+pub use provider::Provider;
+pub use resource::{agent_pod_spec, agent_run, restricted};
+
+/// The namespace that the chart is installed in.
+pub const SYSTEM: &str = "agentrun-system";
+
+/// The running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    home: PathBuf,
+    state: PathBuf,
+}
+
+impl Cluster {
+    /// The cluster of this machine.
+    ///
+    /// # Panics
+    /// It does not run: `tests/run` starts it, and `tests/cluster/prepare` does by hand.
+    pub fn get() -> &'static Self {
+        static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+        CLUSTER.get_or_init(|| {
+            let variable = |name| std::env::var_os(name).map(PathBuf::from);
+            let caches = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache"))).unwrap_or_default();
+            let home = variable("CLUSTER_HOME").unwrap_or_else(|| caches.join("agentrun-cluster"));
+            let state = variable("CLUSTER_STATE").unwrap_or_else(|| home.join("state"));
+            assert!(
+                state.join("admin.kubeconfig").exists(),
+                "no cluster runs in {}: `tests/run` starts one, and `tests/cluster/prepare target/x86_64-unknown-linux-gnu/debug` does by hand",
+                state.display()
+            );
+            Self { home, state }
+        })
+    }
+
+    /// The cluster administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.state.join("admin.kubeconfig")
+    }
+
+    /// For a test that others may run beside.
+    pub async fn shared(&self) -> RwLockReadGuard<'static, ()> {
+        TURN.read().await
+    }
+
+    /// For a test that breaks the cluster for all others: alone.
+    pub async fn alone(&self) -> RwLockWriteGuard<'static, ()> {
+        TURN.write().await
+    }
+}
+
+static TURN: RwLock<()> = RwLock::const_new(());

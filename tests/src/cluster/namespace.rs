@@ -1,0 +1,118 @@
+//! A namespace of a test's own.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::{Cluster, collect};
+
+/// A namespace that enforces Pod Security *restricted*.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// The cluster it is on.
+    pub cluster: &'static Cluster,
+}
+
+/// Runs a test in a fresh namespace. When it fails, what the cluster knows of it is written to `target/cluster-logs/NAME`; the namespace
+/// goes in any case.
+///
+/// # Panics
+/// As the test does, and where the namespace cannot be made.
+pub async fn with_namespace<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Namespace) -> F) {
+    let cluster = Cluster::get();
+    let _turn = cluster.shared().await;
+    in_namespace(cluster, name, test).await;
+}
+
+pub(super) async fn in_namespace<F: Future<Output = ()>>(cluster: &'static Cluster, name: &str, test: impl FnOnce(Namespace) -> F) {
+    let space = Namespace { name: format!("{name}-{}", std::process::id()), cluster };
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"});
+    let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space.name, "labels": labels}});
+    cluster.try_kubectl_with(&["create", "-f", "-"], &manifest).await.expect("a namespace can be made");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "openai"}, "stringData": {"key": "sk-test-not-a-real-key"}
+    });
+    space.create(&secret).await;
+    // Pods that come before their service account are refused.
+    cluster.kubectl(&["-n", &space.name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await;
+    let ended = AssertUnwindSafe(test(space.clone())).catch_unwind().await;
+    if ended.is_err() {
+        collect::collect(&space).await;
+    }
+    cluster.try_kubectl(&["delete", "namespace", &space.name, "--wait=false"]).await.ok();
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Namespace {
+    /// What kubectl prints, in this namespace.
+    ///
+    /// # Panics
+    /// kubectl fails.
+    pub async fn kubectl(&self, arguments: &[&str]) -> String {
+        self.cluster.kubectl(&[&["-n", &self.name], arguments].concat()).await
+    }
+
+    /// Creates an object here.
+    ///
+    /// # Panics
+    /// The API server refuses it.
+    pub async fn create(&self, manifest: &Value) {
+        self.try_create(manifest).await.unwrap_or_else(|error| panic!("cannot create {manifest:#}: {error}"));
+    }
+
+    /// Creates an object here, or gives kubectl's complaint. Warnings are in what is printed on success too.
+    ///
+    /// # Errors
+    /// kubectl's own words.
+    pub async fn try_create(&self, manifest: &Value) -> Result<String, String> {
+        self.cluster.try_kubectl_with(&["-n", &self.name, "create", "-f", "-"], manifest).await
+    }
+
+    /// Applies an object here.
+    ///
+    /// # Errors
+    /// kubectl's own words.
+    pub async fn try_apply(&self, manifest: &Value) -> Result<String, String> {
+        self.cluster.try_kubectl_with(&["-n", &self.name, "apply", "-f", "-"], manifest).await
+    }
+
+    /// One object, or a list of objects with `kind` alone.
+    ///
+    /// # Panics
+    /// It does not exist.
+    pub async fn get(&self, object: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&["get", object, "-o", "json"]).await).expect("kubectl prints JSON")
+    }
+
+    /// Watches an object until `is_so`. See [`Cluster::until`].
+    ///
+    /// # Panics
+    /// See [`Cluster::until`].
+    pub async fn until(&self, object: &str, seconds: u64, what: &str, is_so: impl FnMut(&Value) -> bool) -> Value {
+        self.cluster.until(&self.name, object, seconds, what, is_so).await
+    }
+
+    /// Waits until an AgentRun has ended, Complete or Failed, and gives it.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub async fn run_ends(&self, name: &str, seconds: u64) -> Value {
+        let ended = |run: &Value| matches!(run["status"]["phase"].as_str(), Some("Complete" | "Failed"));
+        self.until(&format!("agentrun/{name}"), seconds, "ended", ended).await
+    }
+
+    /// Waits until no pod of a run is left.
+    ///
+    /// # Panics
+    /// Pods are left after that time.
+    pub async fn pods_go(&self, run: &str, seconds: u64) {
+        let selector = format!("agentrun.dev/run={run}");
+        let timeout = format!("--timeout={seconds}s");
+        self.kubectl(&["wait", "pod", "--for=delete", "-l", &selector, &timeout]).await;
+    }
+}

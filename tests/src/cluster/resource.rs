@@ -1,0 +1,43 @@
+//! Manifests that tests start from.
+
+use serde_json::{Value, json};
+
+/// A container's security context that Pod Security *restricted* lets pass.
+pub fn restricted() -> Value {
+    json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
+}
+
+/// A pod's spec with one container `agent` of an image.
+pub fn agent_pod_spec(image: &str, command: &[&str]) -> Value {
+    let mut container = json!({
+        "name": "agent", "image": image, "imagePullPolicy": "IfNotPresent", "securityContext": restricted(),
+        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}}
+    });
+    if !command.is_empty() {
+        container["command"] = json!(command);
+    }
+    json!({
+        "automountServiceAccountToken": false, "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container]
+    })
+}
+
+/// An AgentRun with one role `solver`, its models, and datapoints whose inputs are `questions`; every output is right.
+pub fn agent_run(name: &str, models: &[&str], questions: &[&str], pod: Value) -> Value {
+    let items: Vec<Value> = questions
+        .iter()
+        .enumerate()
+        .map(|(index, question)| json!({"id": format!("d{index}"), "input": question, "expected": ""}))
+        .collect();
+    json!({
+        "apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": name},
+        "spec": {
+            "roles": [{"name": "solver", "models": models}],
+            "dataset": {"items": items},
+            "agent": {"timeoutSeconds": 60},
+            "template": {"spec": pod},
+            "scoring": {"contains": {}},
+            "limits": {"parallelism": 8}
+        }
+    })
+}
