@@ -127,6 +127,13 @@ impl Hosts {
         Ok(())
     }
 
+    /// All names and patterns (`*` is one or more characters inside a label), sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.exact.keys().map(String::as_str).chain(self.patterns.iter().map(|(pattern, _)| *pattern)).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Who answers at `host`: case does not matter, a trailing dot and a port are ignored.
     pub fn find(&self, host: &str) -> Option<&Provider> {
         let host = without_port(host);
