@@ -15,11 +15,12 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* An image's reference. Call with (dict "context" $ "image" .Values.hub.image). */}}
+{{/* An image's reference. Call with (dict "context" $ "component" "hub"). */}}
 {{- define "agentrun.image" -}}
-{{- with .image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.context.Chart.AppVersion }}{{ end }}
-{{- end -}}
+{{- $own := (get .context.Values .component).image -}}
+{{- $repository := $own.repository | default (printf "%s/agentrun-%s" .context.Values.image.repository .component) -}}
+{{- $tag := $own.tag | default .context.Values.image.tag | default .context.Chart.AppVersion -}}
+{{- if $own.digest }}{{ $repository }}@{{ $own.digest }}{{ else }}{{ $repository }}:{{ $tag }}{{ end -}}
 {{- end }}
 
 {{/* What Pod Security's level "restricted" asks of a pod. */}}
