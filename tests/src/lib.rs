@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod cluster;
+pub mod dns;
+pub mod namespace;
 pub mod origin;
 pub mod proxy;
 pub mod stage;

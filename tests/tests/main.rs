@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_clients;
+mod capture_dns;
 mod clients;
 mod frames;
 mod torture;
