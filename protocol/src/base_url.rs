@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 /// A variable, the host it stands for, and the path that its clients want in it before they append their own.
 ///
 /// Each was read in the SDK's source: openai (Python, JavaScript, Go) appends `/chat/completions`; langchain and the older openai library
-/// read `OPENAI_API_BASE`; anthropic appends `/v1/messages`; google-genai `/v1beta/models/…`; cohere `/v2/chat`; groq
+/// read `OPENAI_API_BASE`; anthropic appends `/v1/messages`; google-genai `/v1/models/…` or `/v1beta/models/…`; cohere `/v2/chat`; groq
 /// `/openai/v1/chat/completions`; cerebras `/v1/chat/completions`; perplexity `/chat/completions`.
 const VARIABLES: [(&str, &str, &str); 8] = [
     ("OPENAI_BASE_URL", "api.openai.com", "/v1"),
@@ -22,7 +22,7 @@ const VARIABLES: [(&str, &str, &str); 8] = [
 /// As [`VARIABLES`], for the one Vertex AI host of a region.
 const VERTEX: [(&str, &str); 2] = [("GOOGLE_VERTEX_BASE_URL", ""), ("ANTHROPIC_VERTEX_BASE_URL", "/v1")];
 /// As [`VARIABLES`], for the one Bedrock host of a region.
-const BEDROCK: [&str; 2] = ["AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "ANTHROPIC_BEDROCK_BASE_URL"];
+const BEDROCK: [&str; 1] = ["ANTHROPIC_BEDROCK_BASE_URL"];
 
 /// The variables to set so that the SDKs of `hosts` call the proxy at `address`, in a fixed order. A host that no SDK has a variable for gives
 /// none; it needs another capture layer.
@@ -40,10 +40,12 @@ pub fn base_url_variables<'a>(hosts: impl IntoIterator<Item = &'a str>, address:
     variables
 }
 
-/// The variables for Bedrock's runtime at `host` (`bedrock-runtime.REGION.amazonaws.com`).
+/// The variables for Bedrock's runtime at `host` (`bedrock-runtime.REGION.amazonaws.com`), for clients that authenticate with
+/// `AWS_BEARER_TOKEN_BEDROCK` and no others.
 ///
-/// Only for clients that authenticate with `AWS_BEARER_TOKEN_BEDROCK`. An AWS signature covers host and path of the URL that the client calls,
-/// so that AWS would refuse every signed call whose URL was replaced; those clients take a proxy or DNS.
+/// An AWS signature covers host and path of the URL that the client calls: AWS would refuse every signed call whose URL was replaced. So
+/// `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` is never among them; nor does it help AWS's SDKs with a bearer token, which they send over https alone.
+/// They take a proxy or DNS.
 pub fn bedrock_base_url_variables(host: &str, address: SocketAddr) -> Vec<(&'static str, String)> {
     BEDROCK.map(|name| (name, base_url(address, host, ""))).into()
 }

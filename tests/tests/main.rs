@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_clients;
+mod base_urls;
 mod capture_dns;
 mod clients;
 mod frames;
