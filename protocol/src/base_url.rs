@@ -2,7 +2,7 @@
 //!
 //! It reaches clients that trust only the roots compiled into them. Nobody has to resolve a name or trust a certificate for it.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 /// A variable, the host it stands for, and the path that its clients want in it before they append their own.
 ///
