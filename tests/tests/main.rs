@@ -6,6 +6,8 @@ mod base_urls;
 mod capture_dns;
 mod clients;
 mod frames;
+mod images;
+mod scripted;
 mod torture;
 mod trials;
 mod upgrade;
