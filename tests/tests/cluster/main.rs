@@ -1,6 +1,7 @@
 //! The cluster's parts together on the real Kubernetes of `tests/cluster`; `tests/run` starts it and runs these after all others.
 
 mod bad_agents;
+mod crd;
 mod example;
 mod plain_job;
 mod proxyless;
