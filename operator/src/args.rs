@@ -1,0 +1,100 @@
+//! What the operator is told when it is started: by flags, or by the environment variables that `--help` names.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Makes AgentRuns into Jobs, and puts the sidecar into pods.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "agentrun-operator", version, about)]
+pub struct Args {
+    /// The operator's own namespace: its Secrets and its Lease are there.
+    #[arg(long, env = "AGENTRUN_NAMESPACE", default_value = "agentrun-system")]
+    pub namespace: String,
+    /// The name of this replica, unique among them; a random one without it.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// Watch this namespace alone; all of them without it.
+    #[arg(long, env = "AGENTRUN_WATCH_NAMESPACE")]
+    pub watch_namespace: Option<String>,
+
+    /// The hub, as pods reach it.
+    #[arg(long, env = "AGENTRUN_HUB_URL", default_value = "https://agentrun-hub.agentrun-system.svc:8443")]
+    pub hub_url: String,
+    /// The hub, as the operator reaches it; --hub-url without it.
+    #[arg(long, env = "AGENTRUN_HUB_ADDRESS")]
+    pub hub_address: Option<String>,
+    /// The name that the hub's certificate bears; the host of the address without it.
+    #[arg(long, env = "AGENTRUN_HUB_SERVER_NAME")]
+    pub hub_server_name: Option<String>,
+    /// A file with certificates (PEM) that the hub's must chain to; the operator's own authority without it.
+    #[arg(long, env = "AGENTRUN_HUB_CA_FILE")]
+    pub hub_ca_file: Option<PathBuf>,
+    /// The file with the token for the hub. It is read again as it changes.
+    #[arg(long, env = "AGENTRUN_HUB_TOKEN_FILE", default_value = "/var/run/secrets/agentrun.dev/token")]
+    pub hub_token_file: PathBuf,
+    /// Seconds after which a deleted AgentRun goes even if its data could not be removed from the hub.
+    #[arg(long, env = "AGENTRUN_HUB_PATIENCE_SECONDS", default_value_t = 120)]
+    pub hub_patience_seconds: u64,
+
+    /// The sidecar's image, as pods name it.
+    #[arg(long, env = "AGENTRUN_SIDECAR_IMAGE", default_value = concat!("ghcr.io/agentrun/agentrun-sidecar:", env!("CARGO_PKG_VERSION")))]
+    pub sidecar_image: String,
+    /// The sidecar's imagePullPolicy: Always, IfNotPresent or Never; Kubernetes' default without it.
+    #[arg(long, env = "AGENTRUN_SIDECAR_PULL_POLICY")]
+    pub sidecar_pull_policy: Option<String>,
+    /// CPU of the sidecar, request and limit.
+    #[arg(long, env = "AGENTRUN_SIDECAR_CPU", default_value = "100m")]
+    pub sidecar_cpu: String,
+    /// Memory of the sidecar, request and limit.
+    #[arg(long, env = "AGENTRUN_SIDECAR_MEMORY", default_value = "128Mi")]
+    pub sidecar_memory: String,
+    /// Disk of the sidecar, request and limit.
+    #[arg(long, env = "AGENTRUN_SIDECAR_STORAGE", default_value = "288Mi")]
+    pub sidecar_storage: String,
+    /// Size of the sidecar's spool.
+    #[arg(long, env = "AGENTRUN_SIDECAR_SPOOL", default_value = "256Mi")]
+    pub sidecar_spool: String,
+    /// RUST_LOG of the sidecar.
+    #[arg(long, env = "AGENTRUN_SIDECAR_LOG")]
+    pub sidecar_log: Option<String>,
+    /// A file with roots (PEM) that all sidecars trust upstream, and that agents are given.
+    #[arg(long, env = "AGENTRUN_ROOTS_FILE")]
+    pub roots_file: Option<PathBuf>,
+
+    /// Seconds that a pod may wait before it is given up, and counts as a try.
+    #[arg(long, env = "AGENTRUN_PENDING_SECONDS", default_value_t = 600)]
+    pub pending_seconds: u64,
+    /// Seconds that a pod may wait for its image.
+    #[arg(long, env = "AGENTRUN_IMAGE_SECONDS", default_value_t = 120)]
+    pub image_seconds: u64,
+    /// AgentRuns looked at at once.
+    #[arg(long, env = "AGENTRUN_CONCURRENCY", default_value_t = 8)]
+    pub concurrency: u16,
+    /// Seconds after which another replica takes the lead from one that is silent.
+    #[arg(long, env = "AGENTRUN_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..=300))]
+    pub lease_seconds: u16,
+
+    /// Where health, readiness and metrics are served, over plain HTTP.
+    #[arg(long, env = "AGENTRUN_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub metrics_address: std::net::SocketAddr,
+    /// Log lines as JSON.
+    #[arg(long, env = "AGENTRUN_LOG_JSON")]
+    pub log_json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_variable_and_its_words() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")) {
+            assert!(argument.get_env().is_some() && argument.get_help().is_some(), "{argument:?}");
+        }
+    }
+}

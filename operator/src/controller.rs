@@ -1,0 +1,277 @@
+//! The controller of AgentRuns: look ([`observe`]), decide ([`plan`]), do ([`apply`]).
+
+pub mod apply;
+pub mod cleanup;
+pub mod observe;
+pub mod plan;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DynamicObject};
+use kube::runtime::controller::{self, Action, Controller};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Predicate as _, WatchStreamExt as _, predicates, watcher};
+use kube::{Client, Resource as _, ResourceExt as _};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, resource};
+use crate::pods::FailedPods;
+use crate::run::Run;
+
+/// A look is over after so long, whatever hangs.
+const LOOK_SECONDS: u64 = 150;
+/// The longest pause after failed looks.
+const MAX_PAUSE: Duration = Duration::from_secs(120);
+
+/// Why a look at an AgentRun failed. Asking again may help.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Its dataset.
+    #[error("read the run's dataset")]
+    Dataset(#[source] Box<kube::Error>),
+    /// Its Jobs.
+    #[error("make or change the run's Jobs")]
+    Job(#[source] Box<kube::Error>),
+    /// Its pods.
+    #[error("look at or remove the run's pods")]
+    Pods(#[source] Box<kube::Error>),
+    /// Events about its Jobs.
+    #[error("read the Events of the run's Jobs")]
+    Events(#[source] Box<kube::Error>),
+    /// Its status.
+    #[error("write the run's status")]
+    Status(#[source] Box<kube::Error>),
+    /// Its finalizer.
+    #[error("set the run's finalizer")]
+    Finalizer(#[source] Box<kube::Error>),
+    /// A task of ours.
+    #[error("wait for a task")]
+    Task(#[source] tokio::task::JoinError),
+    /// All of it.
+    #[error("look at the run within {LOOK_SECONDS} s")]
+    Timeout,
+}
+
+impl Error {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Dataset(_) => "dataset",
+            Self::Job(_) => "job",
+            Self::Pods(_) => "pods",
+            Self::Events(_) => "events",
+            Self::Status(_) => "status",
+            Self::Finalizer(_) => "finalizer",
+            Self::Task(_) => "task",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// The field manager of one concern.
+pub fn manager(concern: &str) -> String {
+    format!("{}-{concern}", agentrun_protocol::names::MANAGER)
+}
+
+/// The watches that a controller runs on.
+pub struct Watches {
+    jobs: Store<Job>,
+    jobs_writer: reflector::store::Writer<Job>,
+    failed: Arc<FailedPods>,
+}
+
+impl Default for Watches {
+    fn default() -> Self {
+        let (jobs, jobs_writer) = reflector::store();
+        Self { jobs, jobs_writer, failed: Arc::default() }
+    }
+}
+
+impl Watches {
+    /// The Jobs that are watched.
+    pub fn jobs(&self) -> Store<Job> {
+        self.jobs.clone()
+    }
+
+    /// The failed pods that are watched.
+    pub fn failed(&self) -> Arc<FailedPods> {
+        self.failed.clone()
+    }
+}
+
+/// Runs until it is told to stop.
+pub async fn run(client: Client, namespace: Option<&str>, watches: Watches, context: Arc<Context>, concurrency: u16, stop: CancellationToken) {
+    let runs_writer = reflector::store::Writer::new(resource());
+    let runs = runs_writer.as_reader();
+    let trigger = watcher(in_scope_of(&client, namespace), watcher::Config::default())
+        .default_backoff()
+        .modify(|object: &mut DynamicObject| object.managed_fields_mut().clear())
+        .reflect(runs_writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(predicates::labels).combine(predicates::finalizers), Default::default());
+    let jobs = watcher(in_scope(&client, namespace), watcher::Config::default().labels(&managed()))
+        .default_backoff()
+        .modify(slim_job)
+        .reflect(watches.jobs_writer)
+        .touched_objects();
+    let failed = watches.failed;
+    let pods = watcher(in_scope(&client, namespace), watcher::Config::default().labels(&trial_pods()).fields("status.phase=Failed"))
+        .default_backoff()
+        .modify(slim_pod)
+        .touched_objects();
+    let run_of = move |pod: Pod| -> Option<ObjectRef<DynamicObject>> {
+        let name = pod.labels().get(agentrun_protocol::names::RUN_LABEL)?;
+        failed.note(&pod).then(|| ObjectRef::new_with(name, resource()).within(&pod.namespace().unwrap_or_default()))
+    };
+    Controller::for_stream_with(trigger, runs, resource())
+        .with_config(controller::Config::default().debounce(Duration::from_millis(200)).concurrency(concurrency))
+        .owns_stream(jobs)
+        .watches_stream(pods, run_of)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, pause, context)
+        .for_each(|outcome| async {
+            if let Err(error) = outcome {
+                tracing::debug!(error = %crate::sentence(&error), "a look failed");
+            }
+        })
+        .await;
+}
+
+fn in_scope<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn in_scope_of(client: &Client, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource()),
+        None => Api::all_with(client.clone(), &resource()),
+    }
+}
+
+fn managed() -> String {
+    format!("{}={}", agentrun_protocol::names::MANAGED_BY_LABEL, agentrun_protocol::names::MANAGER)
+}
+
+fn trial_pods() -> String {
+    format!("{},{}", managed(), agentrun_protocol::names::CHUNK_LABEL)
+}
+
+/// A pod template is most of a Job, and is not needed again.
+fn slim_job(job: &mut Job) {
+    job.meta_mut().managed_fields = None;
+    if let Some(spec) = &mut job.spec {
+        spec.template = Default::default();
+        spec.pod_failure_policy = None;
+    }
+    if let Some(status) = &mut job.status {
+        status.uncounted_terminated_pods = None;
+    }
+}
+
+fn slim_pod(pod: &mut Pod) {
+    pod.meta_mut().managed_fields = None;
+    pod.spec = None;
+}
+
+async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
+    let mut run = Run::read(&object);
+    let mut memory = context.take(&run.uid);
+    if let Some(status) = &memory.status {
+        run.status = status.clone();
+    }
+    let begun = Instant::now();
+    let looked = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS), turn(&context, &run, &mut memory)).await;
+    let outcome = looked.unwrap_or(Err(Error::Timeout));
+    let hub_seconds = *outcome.as_ref().map_or(&0.0, |(_, seconds)| seconds);
+    context.metrics.reconciled(begun.elapsed().as_secs_f64(), hub_seconds);
+    let is_gone = run.deleted_at.is_some() && matches!(outcome, Ok((None, _)));
+    if outcome.is_ok() {
+        memory.failures = 0;
+    }
+    if !is_gone {
+        context.keep(&run.uid, memory);
+    }
+    let (again, _) = outcome?;
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// One look, and what follows from it: when to look again, and the hub's seconds.
+async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory) -> Result<(Option<Duration>, f64), Error> {
+    let now = Timestamp::now();
+    if run.deleted_at.is_some() {
+        if !run.has_finalizer {
+            return Ok((None, 0.0));
+        }
+        let jobs_left = context.jobs.state().iter().any(|job| job.owner_references().iter().any(|owner| owner.uid == run.uid));
+        return Ok((cleanup::clean(context, run, jobs_left, now).await?, 0.0));
+    }
+    if !run.has_finalizer {
+        cleanup::set_finalizer(context, run, true).await?;
+    }
+    let observe::Look { mut observed, hub_seconds } = observe::look(context, run, memory, now).await?;
+    let mut plan = plan::plan(run, &observed, context.settings, &*context.templates, now);
+    // The datapoints are known by the status: it is there before the first Job is.
+    let is_first = run.dataset().is_none() && plan.status.get("dataset").is_some();
+    if is_first {
+        apply::status(context, run, &plan, memory).await?;
+    }
+    if let Some(refused) = apply::jobs(context, run, &plan).await? {
+        memory.refused = (!refused.is_final).then(|| refused.clone());
+        observed.refused = Some(refused);
+        plan = plan::plan(run, &observed, context.settings, &*context.templates, now);
+    }
+    apply::give_up(context, run, &plan.give_up).await?;
+    let idle = plan.again.is_none() || observed.jobs.values().all(|job| job.active == 0);
+    apply::harvest(context, run, &observed, memory, idle).await?;
+    let is_written = if is_first { false } else { apply::status(context, run, &plan, memory).await? };
+    if plan.again.is_none() && !memory.swept && is_written {
+        if observed.jobs.values().any(|job| job.active > 0) {
+            return Ok((Some(Duration::from_secs(2)), hub_seconds));
+        }
+        apply::sweep(context, run).await?;
+        memory.swept = true;
+    }
+    let again = if is_written { plan.again } else { Some(plan.again.unwrap_or(Duration::from_secs(1))) };
+    Ok((again, hub_seconds))
+}
+
+/// After a failed look: each pause is twice as long as the one before.
+fn pause(object: Arc<DynamicObject>, error: &Error, context: Arc<Context>) -> Action {
+    let failures = context.count_failure(&object.uid().unwrap_or_default());
+    let pause = backoff(failures);
+    context.metrics.failed(error.reason());
+    tracing::warn!(
+        namespace = object.namespace().unwrap_or_default(),
+        run = object.name_any(),
+        error = %crate::sentence(error),
+        pause = pause.as_secs_f64(),
+        "a look at a run failed"
+    );
+    Action::requeue(pause)
+}
+
+fn backoff(failures: u32) -> Duration {
+    (Duration::from_millis(500) * 2_u32.pow(failures.clamp(1, 10) - 1)).min(MAX_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        let pauses: Vec<f64> = [0, 1, 2, 3, 9, 10, u32::MAX].into_iter().map(|failures| backoff(failures).as_secs_f64()).collect();
+        assert_eq!(pauses, [0.5, 0.5, 1.0, 2.0, 120.0, 120.0, 120.0]);
+    }
+}

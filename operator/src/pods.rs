@@ -1,0 +1,170 @@
+//! Pods of trials: those that failed come by a watch and wait here until the hub was told of them; those that wait are asked for. All others
+//! are never held: a run may have a hundred thousand.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use agentrun_protocol::names;
+use agentrun_protocol::run::PodFailure;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+
+use crate::controller::plan::waiting::Waiting;
+use crate::diagnose;
+use crate::objects::job::Place;
+use crate::objects::labels;
+
+/// Failed pods of a run that are kept at most; of more, the hub learns from their Job alone.
+const MAX_KEPT: usize = 20_000;
+/// Pods that do not start: this many are looked at. Why the others wait is hardly different.
+const MAX_WAITING: u32 = 200;
+/// `kubectl`'s annotation, which the injector sets: the agent's container.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// A failed pod, by the Job that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedPod {
+    /// Its Job's uid: a run of the same name may have gone before.
+    pub job: String,
+    /// What the hub is told.
+    pub failure: PodFailure,
+}
+
+/// Failed pods by namespace and run.
+#[derive(Debug, Default)]
+pub struct FailedPods(Mutex<HashMap<(String, String), HashMap<String, FailedPod>>>);
+
+impl FailedPods {
+    /// Notes a pod, if it is a trial's and has failed. Whether it did.
+    pub fn note(&self, pod: &Pod) -> bool {
+        let (Some(run), Some(failed)) = (pod.labels().get(names::RUN_LABEL), read(pod)) else { return false };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_run = all.entry((pod.namespace().unwrap_or_default(), run.clone())).or_default();
+        if of_run.len() < MAX_KEPT {
+            of_run.insert(failed.failure.pod_uid.clone(), failed);
+        }
+        true
+    }
+
+    /// Those of some Jobs of a run; what belongs to other Jobs is dropped. They stay until [`FailedPods::told`].
+    pub fn of(&self, namespace: &str, run: &str, is_job: impl Fn(&str) -> bool) -> Vec<PodFailure> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(of_run) = all.get_mut(&(namespace.to_owned(), run.to_owned())) else { return Vec::new() };
+        of_run.retain(|_, failed| is_job(&failed.job));
+        let mut failures: Vec<PodFailure> = of_run.values().map(|failed| failed.failure.clone()).collect();
+        failures.sort_by(|left, right| (left.chunk, left.combo, left.index, &left.pod_uid).cmp(&(right.chunk, right.combo, right.index, &right.pod_uid)));
+        failures
+    }
+
+    /// The hub knows of these.
+    pub fn told(&self, namespace: &str, run: &str, failures: &[PodFailure]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), run.to_owned());
+        if let Some(of_run) = all.get_mut(&key) {
+            for failure in failures {
+                of_run.remove(&failure.pod_uid);
+            }
+            if of_run.is_empty() {
+                all.remove(&key);
+            }
+        }
+    }
+
+    /// Forgets a run's.
+    pub fn forget(&self, namespace: &str, run: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), run.to_owned()));
+    }
+}
+
+/// Reads a failed pod of a trial.
+fn read(pod: &Pod) -> Option<FailedPod> {
+    let (place, index) = cell(pod)?;
+    let job = pod.owner_references().iter().find(|owner| owner.kind == "Job")?.uid.clone();
+    let diagnosis = diagnose::failed(pod, pod.annotations().get(DEFAULT_CONTAINER).map(String::as_str))?;
+    let failure = PodFailure {
+        pod_uid: pod.uid()?,
+        combo: place.combo,
+        chunk: place.chunk,
+        index,
+        reason: diagnosis.reason.name().to_owned(),
+        message: diagnosis.message,
+    };
+    Some(FailedPod { job, failure })
+}
+
+/// Which cell a pod runs, by its labels and annotations.
+fn cell(pod: &Pod) -> Option<(Place, u64)> {
+    let label = |name: &str| pod.labels().get(name)?.parse::<u64>().ok();
+    let index = pod.annotations().get(names::COMPLETION_INDEX_ANNOTATION)?.parse().ok()?;
+    Some((Place { chunk: label(names::CHUNK_LABEL)?, combo: label(names::COMBO_LABEL)? }, index))
+}
+
+/// The pods of a run's trials that do not start, with why; those that merely start are left out.
+///
+/// # Errors
+/// The API server's.
+pub async fn waiting(api: &Api<Pod>, run: &str, now: Timestamp) -> Result<Vec<Waiting>, kube::Error> {
+    let params = ListParams::default().labels(&labels::trials_of(run)).fields("status.phase=Pending").limit(MAX_WAITING).match_any();
+    let pods = api.list(&params).await?;
+    Ok(pods.items.iter().filter_map(|pod| waits(pod, now)).collect())
+}
+
+fn waits(pod: &Pod, now: Timestamp) -> Option<Waiting> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let (place, index) = cell(pod)?;
+    let diagnosis = diagnose::pending(pod)?;
+    let made = pod.metadata.creation_timestamp.as_ref()?.0;
+    let seconds = u64::try_from(now.duration_since(made).as_secs()).unwrap_or_default();
+    Some(Waiting { place, index, uid: pod.uid()?, diagnosis, seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(uid: &str, run: &str, job: &str, status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": uid, "namespace": "evals", "uid": uid, "creationTimestamp": "2026-11-22T10:00:00Z",
+                "labels": {"agentrun.dev/run": run, "agentrun.dev/combo": "2", "agentrun.dev/chunk": "0"},
+                "annotations": {"batch.kubernetes.io/job-completion-index": "7"},
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": job}],
+            },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_failed_pod_is_told_until_the_hub_knows_and_to_its_own_run_only() {
+        let failed = FailedPods::default();
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "memory"});
+        assert!(failed.note(&pod("a", "math", "job-1", evicted.clone())) && failed.note(&pod("b", "math", "job-0", evicted.clone())));
+        assert!(!failed.note(&pod("c", "math", "job-1", json!({"phase": "Running"}))));
+        assert!(!failed.note(&Pod { status: pod("", "", "", evicted).status, ..Pod::default() }));
+        let told = failed.of("evals", "math", |job| job == "job-1");
+        let expected =
+            PodFailure { pod_uid: "a".into(), combo: 2, chunk: 0, index: 7, reason: "Evicted".into(), message: "memory".into() };
+        assert_eq!(told, [expected]);
+        assert_eq!(failed.of("evals", "math", |job| job == "job-1"), told);
+        assert_eq!(failed.of("evals", "other", |_| true), []);
+        failed.told("evals", "math", &told);
+        assert_eq!(failed.of("evals", "math", |_| true), []);
+    }
+
+    #[test]
+    fn a_pod_that_waits_says_for_how_long() {
+        let now: Timestamp = "2026-11-22T10:02:30Z".parse().unwrap();
+        let unschedulable =
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]});
+        let found = waits(&pod("a", "math", "job-1", unschedulable), now).unwrap();
+        assert_eq!((found.place, found.index, found.seconds), (Place { chunk: 0, combo: 2 }, 7, 150));
+        assert_eq!(waits(&pod("a", "math", "job-1", json!({"phase": "Pending"})), now), None);
+    }
+}

@@ -1,0 +1,144 @@
+//! The composition of the operator's parts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentrun_crds::AgentRunSpec;
+use agentrun_eval::combo::Combo;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Args;
+use crate::context::Context;
+use crate::controller::plan::{Settings, Templates};
+use crate::controller::{self, Watches};
+use crate::hub::{Hub, HubAddress};
+use crate::leader::{Candidate, LeaderError};
+use crate::metrics::Metrics;
+use crate::objects::job::{Place, Template};
+use crate::run::Run;
+
+/// Why the operator ended.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// There is no cluster to talk to.
+    #[error("find the cluster")]
+    Cluster(#[source] Box<kube::Error>),
+    /// A file that a flag names.
+    #[error("read {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The port for health and metrics.
+    #[error("serve health and metrics")]
+    Admin(#[source] std::io::Error),
+    /// A task of ours ended by itself.
+    #[error("run the controller")]
+    Task(#[source] tokio::task::JoinError),
+    /// Another replica leads.
+    #[error("lead")]
+    Leader(#[source] LeaderError),
+}
+
+/// Runs the operator until it is told to stop, or must.
+///
+/// # Errors
+/// What keeps it from starting, or from going on. A replica that has lost the lead ends, and is started anew by its Deployment.
+pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError> {
+    let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
+    let metrics = Arc::new(Metrics::default());
+    let identity = args.identity.clone().unwrap_or_else(random_identity);
+    let (authority_writer, authority) = watch::channel(String::new());
+    if let Some(path) = &args.hub_ca_file {
+        authority_writer.send_replace(read(path)?);
+    }
+    let admin = tokio::spawn(crate::admin::serve(args.metrics_address, metrics.clone(), stop.clone()));
+    metrics.set_ready(true);
+
+    let mut candidate = Candidate::new(client.clone(), &args.namespace, identity.clone(), Duration::from_secs(args.lease_seconds.into()));
+    tokio::select! {
+        () = candidate.acquire() => {}
+        () = stop.cancelled() => return Ok(()),
+        ended = admin => return Err(StartError::Admin(ended.map_err(StartError::Task)?.err().unwrap_or_else(|| std::io::ErrorKind::Other.into()))),
+    }
+    tracing::info!(identity, "this replica leads");
+    metrics.lead(true);
+    let watches = Watches::default();
+    let context = Arc::new(context(&args, client.clone(), authority, &watches, metrics.clone(), identity));
+    let mut work = tokio::spawn({
+        let (client, namespace, stop) = (client, args.watch_namespace.clone(), stop.clone());
+        async move { controller::run(client, namespace.as_deref(), watches, context, args.concurrency, stop).await }
+    });
+    let outcome = tokio::select! {
+        lost = candidate.hold() => return Err(StartError::Leader(lost)),
+        ended = &mut work => ended.map_err(StartError::Task),
+    };
+    metrics.lead(false);
+    candidate.release().await;
+    drop(authority_writer);
+    outcome
+}
+
+fn context(
+    args: &Args,
+    client: Client,
+    authority: watch::Receiver<String>,
+    watches: &Watches,
+    metrics: Arc<Metrics>,
+    identity: String,
+) -> Context {
+    let address = HubAddress {
+        url: args.hub_address.clone().unwrap_or_else(|| args.hub_url.clone()),
+        server_name: args.hub_server_name.clone(),
+        token_file: args.hub_token_file.clone(),
+    };
+    let reporter = Reporter { controller: agentrun_protocol::names::MANAGER.to_owned(), instance: Some(identity) };
+    Context {
+        hub: Hub::new(address, authority),
+        jobs: watches.jobs(),
+        failed: watches.failed(),
+        templates: Box::new(Plain),
+        settings: Settings { pending_seconds: args.pending_seconds, image_seconds: args.image_seconds },
+        recorder: Recorder::new(client.clone(), reporter),
+        metrics,
+        hub_patience: Duration::from_secs(args.hub_patience_seconds),
+        memory: Default::default(),
+        client,
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String, StartError> {
+    std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.clone(), source })
+}
+
+/// Unique enough among a few replicas, where nobody named them.
+fn random_identity() -> String {
+    let started = jiff::Timestamp::now().as_nanosecond();
+    format!("{}-{}-{started}", agentrun_protocol::names::MANAGER, std::process::id())
+}
+
+/// Templates as their author wrote them.
+struct Plain;
+
+impl Templates for Plain {
+    fn trials(&self, _: &Run, spec: &AgentRunSpec, _: Place, _: &Combo) -> Result<Template, String> {
+        let agent = spec.template.agent_container(spec.agent.container.as_deref());
+        let container = agent.ok_or("name the agent's container in spec.agent.container")?.name;
+        let mut pod = spec.template.0.clone();
+        pod["spec"]["restartPolicy"] = "Never".into();
+        Ok(Template { pod, container })
+    }
+
+    fn scoring(&self, _: &Run, _: &AgentRunSpec) -> Result<Value, String> {
+        Err("no scoring container can be run".to_owned())
+    }
+}
