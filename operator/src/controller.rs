@@ -105,7 +105,14 @@ impl Watches {
 }
 
 /// Runs until it is told to stop.
-pub async fn run(client: Client, namespace: Option<&str>, watches: Watches, context: Arc<Context>, concurrency: u16, stop: CancellationToken) {
+pub async fn run(
+    client: Client,
+    namespace: Option<&str>,
+    watches: Watches,
+    context: Arc<Context>,
+    concurrency: u16,
+    stop: CancellationToken,
+) {
     let runs_writer = reflector::store::Writer::new(resource());
     let runs = runs_writer.as_reader();
     let trigger = watcher(in_scope_of(&client, namespace), watcher::Config::default())

@@ -113,10 +113,14 @@ mod tests {
 
     #[test]
     fn ids_are_filled_in_and_other_keys_are_kept() {
-        let read = from_config_map(&Source::Found(b"{\"input\":1,\"expected\":2,\"level\":\"x\"}\n{\"id\":\"b\",\"input\":\"t\"}".to_vec())).unwrap();
+        let read =
+            from_config_map(&Source::Found(b"{\"input\":1,\"expected\":2,\"level\":\"x\"}\n{\"id\":\"b\",\"input\":\"t\"}".to_vec()))
+                .unwrap();
         assert_eq!(read.items, [json!({"id": "0", "input": 1, "expected": 2, "level": "x"}), json!({"id": "b", "input": "t"})]);
         assert_eq!(read.digest.len(), 64);
-        let other = from_config_map(&Source::Found(b"{\"input\":1,\"expected\":3,\"level\":\"x\"}\n{\"id\":\"b\",\"input\":\"t\"}".to_vec())).unwrap();
+        let other =
+            from_config_map(&Source::Found(b"{\"input\":1,\"expected\":3,\"level\":\"x\"}\n{\"id\":\"b\",\"input\":\"t\"}".to_vec()))
+                .unwrap();
         assert_ne!(read.digest, other.digest);
     }
 

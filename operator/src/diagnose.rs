@@ -91,7 +91,8 @@ fn kubelets_reason(status: &PodStatus) -> Option<Diagnosis> {
 
 /// A pod whose agent never started did not run past its time: what held it up is the reason.
 fn past_its_deadline(status: &PodStatus, agent: Option<&ContainerStatus>) -> Diagnosis {
-    let started = agent.is_some_and(|agent| agent.state.as_ref().is_some_and(|state| state.waiting.is_none()) || agent.last_state.is_some());
+    let started =
+        agent.is_some_and(|agent| agent.state.as_ref().is_some_and(|state| state.waiting.is_none()) || agent.last_state.is_some());
     let held_up = if started { None } else { containers(status).find_map(waiting).or_else(|| sidecars_end(status)) };
     held_up.unwrap_or_else(|| {
         let told = status.message.as_deref().unwrap_or("the pod ran past its deadline");

@@ -20,6 +20,7 @@ pub mod pods;
 pub mod ranges;
 pub mod run;
 mod start;
+pub mod templates;
 #[cfg(test)]
 mod testing;
 

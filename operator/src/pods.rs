@@ -54,7 +54,9 @@ impl FailedPods {
         let Some(of_run) = all.get_mut(&(namespace.to_owned(), run.to_owned())) else { return Vec::new() };
         of_run.retain(|_, failed| is_job(&failed.job));
         let mut failures: Vec<PodFailure> = of_run.values().map(|failed| failed.failure.clone()).collect();
-        failures.sort_by(|left, right| (left.chunk, left.combo, left.index, &left.pod_uid).cmp(&(right.chunk, right.combo, right.index, &right.pod_uid)));
+        failures.sort_by(|left, right| {
+            (left.chunk, left.combo, left.index, &left.pod_uid).cmp(&(right.chunk, right.combo, right.index, &right.pod_uid))
+        });
         failures
     }
 
@@ -149,8 +151,7 @@ mod tests {
         assert!(!failed.note(&pod("c", "math", "job-1", json!({"phase": "Running"}))));
         assert!(!failed.note(&Pod { status: pod("", "", "", evicted).status, ..Pod::default() }));
         let told = failed.of("evals", "math", |job| job == "job-1");
-        let expected =
-            PodFailure { pod_uid: "a".into(), combo: 2, chunk: 0, index: 7, reason: "Evicted".into(), message: "memory".into() };
+        let expected = PodFailure { pod_uid: "a".into(), combo: 2, chunk: 0, index: 7, reason: "Evicted".into(), message: "memory".into() };
         assert_eq!(told, [expected]);
         assert_eq!(failed.of("evals", "math", |job| job == "job-1"), told);
         assert_eq!(failed.of("evals", "other", |_| true), []);
@@ -161,8 +162,7 @@ mod tests {
     #[test]
     fn a_pod_that_waits_says_for_how_long() {
         let now: Timestamp = "2026-11-22T10:02:30Z".parse().unwrap();
-        let unschedulable =
-            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]});
+        let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]});
         let found = waits(&pod("a", "math", "job-1", unschedulable), now).unwrap();
         assert_eq!((found.place, found.index, found.seconds), (Place { chunk: 0, combo: 2 }, 7, 150));
         assert_eq!(waits(&pod("a", "math", "job-1", json!({"phase": "Pending"})), now), None);

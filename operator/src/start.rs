@@ -4,24 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentrun_crds::AgentRunSpec;
-use agentrun_eval::combo::Combo;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::context::Context;
-use crate::controller::plan::{Settings, Templates};
+use crate::controller::plan::Settings;
 use crate::controller::{self, Watches};
 use crate::hub::{Hub, HubAddress};
+use crate::inject::{Installation, Resources};
 use crate::leader::{Candidate, LeaderError};
 use crate::metrics::Metrics;
-use crate::objects::job::{Place, Template};
-use crate::run::Run;
+use crate::templates::Injected;
 
 /// Why the operator ended.
 #[derive(Debug, Error)]
@@ -73,7 +70,7 @@ pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError
     tracing::info!(identity, "this replica leads");
     metrics.lead(true);
     let watches = Watches::default();
-    let context = Arc::new(context(&args, client.clone(), authority, &watches, metrics.clone(), identity));
+    let context = Arc::new(context(&args, installation(&args)?, client.clone(), authority, &watches, metrics.clone(), identity));
     let mut work = tokio::spawn({
         let (client, namespace, stop) = (client, args.watch_namespace.clone(), stop.clone());
         async move { controller::run(client, namespace.as_deref(), watches, context, args.concurrency, stop).await }
@@ -88,8 +85,27 @@ pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError
     outcome
 }
 
+/// What is the same in all pods.
+fn installation(args: &Args) -> Result<Installation, StartError> {
+    Ok(Installation {
+        image: args.sidecar_image.clone(),
+        image_pull_policy: args.sidecar_pull_policy.clone(),
+        hub_url: args.hub_url.clone(),
+        hub_ca: String::new(),
+        roots: args.roots_file.as_ref().map(read).transpose()?.unwrap_or_default(),
+        resources: Resources {
+            cpu: args.sidecar_cpu.clone(),
+            memory: args.sidecar_memory.clone(),
+            ephemeral_storage: args.sidecar_storage.clone(),
+        },
+        spool_size: args.sidecar_spool.clone(),
+        log: args.sidecar_log.clone(),
+    })
+}
+
 fn context(
     args: &Args,
+    installation: Installation,
     client: Client,
     authority: watch::Receiver<String>,
     watches: &Watches,
@@ -103,10 +119,10 @@ fn context(
     };
     let reporter = Reporter { controller: agentrun_protocol::names::MANAGER.to_owned(), instance: Some(identity) };
     Context {
-        hub: Hub::new(address, authority),
+        hub: Hub::new(address, authority.clone()),
         jobs: watches.jobs(),
         failed: watches.failed(),
-        templates: Box::new(Plain),
+        templates: Box::new(Injected::new(installation, authority.clone())),
         settings: Settings { pending_seconds: args.pending_seconds, image_seconds: args.image_seconds },
         recorder: Recorder::new(client.clone(), reporter),
         metrics,
@@ -124,21 +140,4 @@ fn read(path: &PathBuf) -> Result<String, StartError> {
 fn random_identity() -> String {
     let started = jiff::Timestamp::now().as_nanosecond();
     format!("{}-{}-{started}", agentrun_protocol::names::MANAGER, std::process::id())
-}
-
-/// Templates as their author wrote them.
-struct Plain;
-
-impl Templates for Plain {
-    fn trials(&self, _: &Run, spec: &AgentRunSpec, _: Place, _: &Combo) -> Result<Template, String> {
-        let agent = spec.template.agent_container(spec.agent.container.as_deref());
-        let container = agent.ok_or("name the agent's container in spec.agent.container")?.name;
-        let mut pod = spec.template.0.clone();
-        pod["spec"]["restartPolicy"] = "Never".into();
-        Ok(Template { pod, container })
-    }
-
-    fn scoring(&self, _: &Run, _: &AgentRunSpec) -> Result<Value, String> {
-        Err("no scoring container can be run".to_owned())
-    }
 }

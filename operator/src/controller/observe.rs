@@ -40,15 +40,8 @@ pub struct Look {
 /// The API server's. That the hub is away is no error, but something seen.
 pub async fn look(context: &Context, run: &Run, memory: &mut Memory, now: Timestamp) -> Result<Look, Error> {
     let (jobs, scoring) = children(context, run);
-    let mut observed = Observed {
-        jobs,
-        scoring,
-        dataset: DatasetView::Waiting,
-        drift: None,
-        hub: HubView::NotAsked,
-        waiting: Vec::new(),
-        refused: None,
-    };
+    let mut observed =
+        Observed { jobs, scoring, dataset: DatasetView::Waiting, drift: None, hub: HubView::NotAsked, waiting: Vec::new(), refused: None };
     let mut hub_seconds = 0.0;
     let Ok(spec) = &run.spec else { return Ok(Look { observed, hub_seconds }) };
     if run.status_text("phase") == Some("Complete") {
@@ -99,7 +92,12 @@ fn known(run: &Run) -> Option<DatasetView> {
 }
 
 /// Sees to it that the hub knows the run as it is now. The datapoints are read when it does not know them.
-async fn registered(context: &Context, run: &Run, spec: &AgentRunSpec, memory: &mut Memory) -> Result<Result<DatasetView, HubError>, Error> {
+async fn registered(
+    context: &Context,
+    run: &Run,
+    spec: &AgentRunSpec,
+    memory: &mut Memory,
+) -> Result<Result<DatasetView, HubError>, Error> {
     if let Some(view) = known(run) {
         if memory.registered == Some(run.generation) {
             return Ok(Ok(view));

@@ -175,7 +175,8 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
     }
     let starts = !create.is_empty() || observed.jobs.values().any(|job| !job.suspended);
     let status = status::build(run, observed, grid, &judged, starts, now);
-    let give_up = if judged.mode == Mode::Run || judged.mode == Mode::Queue { waiting::expired(&observed.waiting, settings) } else { Vec::new() };
+    let give_up =
+        if judged.mode == Mode::Run || judged.mode == Mode::Queue { waiting::expired(&observed.waiting, settings) } else { Vec::new() };
     let notes = notes::news(&run.status, &status);
     Plan { create, change, delete: stale_scoring(observed), give_up, again: again(&judged, observed, grid), status, notes }
 }

@@ -41,7 +41,12 @@ fn a_failed_pods_reason_is_told_apart() {
     let image = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}});
     let table = [
         (agent(ended(1, "Error")), false, AgentExit, "exit code 1"),
-        (agent(json!({"terminated": {"exitCode": 3, "message": "KeyError:\n 'choices'"}})), false, AgentExit, "exit code 3: KeyError: 'choices'"),
+        (
+            agent(json!({"terminated": {"exitCode": 3, "message": "KeyError:\n 'choices'"}})),
+            false,
+            AgentExit,
+            "exit code 3: KeyError: 'choices'",
+        ),
         (killed.clone(), false, AgentSignal, "signal 9"),
         (agent(ended(139, "Error")), false, AgentSignal, "signal 11"),
         (agent(ended(255, "Error")), false, AgentExit, "exit code 255"),
@@ -92,9 +97,7 @@ fn what_a_waiting_pod_waits_for_is_told() {
     use FailureReason::*;
     let waits = |reason: &str| container("agent", json!({"waiting": {"reason": reason, "message": "why"}}));
     let of = |container: Value| json!({"phase": "Pending", "containerStatuses": [container]});
-    let scheduled = |reason: &str| {
-        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes"}]})
-    };
+    let scheduled = |reason: &str| json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes"}]});
     let restarting = |reason: &str| {
         let mut sidecar = container(SIDECAR_CONTAINER, json!({"waiting": {"reason": "CrashLoopBackOff"}}));
         sidecar["lastState"] = ended(1, reason);

@@ -105,7 +105,9 @@ impl JobView {
             failed: indexes(status.and_then(|status| status.failed_indexes.as_ref())),
             active: count(status.and_then(|status| status.active)),
             ready: count(status.and_then(|status| status.ready)),
-            ended: conditions.into_iter().any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"),
+            ended: conditions
+                .into_iter()
+                .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"),
             deleting: job.metadata.deletion_timestamp.is_some(),
         };
         Some((place, view))

@@ -48,7 +48,8 @@ pub fn collections(
     idle: bool,
 ) -> Vec<Collection> {
     let nothing = Ranges::default();
-    let fresh = |place: &Place, job: &JobView| job.succeeded.count().saturating_sub(collected.succeeded.get(place).copied().unwrap_or_default());
+    let fresh =
+        |place: &Place, job: &JobView| job.succeeded.count().saturating_sub(collected.succeeded.get(place).copied().unwrap_or_default());
     let open: Vec<(&Place, &JobView)> = jobs.iter().filter(|(place, job)| fresh(place, job) > 0).collect();
     let ready: Vec<(&Place, &JobView)> =
         open.iter().filter(|(place, job)| job.succeeded.is_within(done.get(place).unwrap_or(&nothing))).copied().collect();
@@ -85,7 +86,8 @@ mod tests {
     fn pods_go_when_many_or_long_enough_are_done_and_known() {
         let none = Collected::default();
         let late = Collected { seconds: SECONDS, ..Collected::default() };
-        let all = |counts: &[u64]| vec![Collection::All(counts.iter().enumerate().map(|(combo, count)| (place(combo as u64), *count)).collect())];
+        let all =
+            |counts: &[u64]| vec![Collection::All(counts.iter().enumerate().map(|(combo, count)| (place(combo as u64), *count)).collect())];
         let (few, many) = (jobs(&["0-9"]), jobs(&["0-99"]));
         assert_eq!(collections(&few, &done(&["0-20"]), &none, 8, false), []);
         assert_eq!(collections(&few, &done(&["0-20"]), &late, 8, false), all(&[10]));

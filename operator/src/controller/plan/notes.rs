@@ -16,7 +16,9 @@ pub struct Note {
 /// What is new.
 pub fn news(before: &Value, after: &Value) -> Vec<Note> {
     let mut notes = Vec::new();
-    for (kind, state) in [("Accepted", "False"), ("Failed", "True"), ("Progressing", "False"), ("RecordsComplete", "False"), ("Accepted", "True")] {
+    for (kind, state) in
+        [("Accepted", "False"), ("Failed", "True"), ("Progressing", "False"), ("RecordsComplete", "False"), ("Accepted", "True")]
+    {
         let holds = |status| condition(status, kind).filter(|condition| text(condition, "status") == state);
         let Some(now) = holds(after) else { continue };
         let reason = text(now, "reason");
@@ -70,8 +72,10 @@ mod tests {
 
     #[test]
     fn each_reason_is_told_once() {
-        let failing = |count: u64| json!({"phase": "Running", "failures": [{"reason": "AgentExit", "count": count, "message": "exit code 1", "combo": "a"},
-            {"reason": "AgentExit", "count": 1, "message": "exit code 2", "combo": "b"}], "interruptions": [{"reason": "AgentExit", "count": 3}]});
+        let failing = |count: u64| {
+            json!({"phase": "Running", "failures": [{"reason": "AgentExit", "count": count, "message": "exit code 1", "combo": "a"},
+            {"reason": "AgentExit", "count": 1, "message": "exit code 2", "combo": "b"}], "interruptions": [{"reason": "AgentExit", "count": 3}]})
+        };
         assert_eq!(reasons(&json!({"phase": "Running"}), &failing(1)), [(true, "AgentExit".to_owned())]);
         assert_eq!(reasons(&failing(1), &failing(2)), []);
     }

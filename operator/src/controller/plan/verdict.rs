@@ -83,7 +83,8 @@ fn failure(run: &Run, observed: &Observed, refused: Option<&Refused>) -> Option<
     if let Some(refused) = refused.filter(|refused| refused.is_final) {
         return Some((refused.reason.to_owned(), refused.message.clone()));
     }
-    if let Some(before) = run.condition("Failed").filter(|before| before.status == "True" && before.observed_generation == Some(run.generation))
+    if let Some(before) =
+        run.condition("Failed").filter(|before| before.status == "True" && before.observed_generation == Some(run.generation))
         && LASTING.contains(&before.reason.as_str())
     {
         return Some((before.reason, before.message));
@@ -95,7 +96,10 @@ fn failure(run: &Run, observed: &Observed, refused: Option<&Refused>) -> Option<
         return Some(("DatasetLost".to_owned(), message));
     }
     if let Some(message) = observed.scoring.as_ref().and_then(|scoring| scoring.failed.as_ref()) {
-        let message = format!("the scoring container failed: {message}; see the logs of the pods of Job `{}`", crate::objects::scoring::name(&run.name));
+        let message = format!(
+            "the scoring container failed: {message}; see the logs of the pods of Job `{}`",
+            crate::objects::scoring::name(&run.name)
+        );
         return Some(("ScoringFailed".to_owned(), message));
     }
     no_image(observed).map(|message| ("ImagePull".to_owned(), message))
@@ -187,7 +191,8 @@ fn going(run: &Run, observed: &Observed, spec: &AgentRunSpec, accepted: Verdict,
         Some(before) => Verdict::new(state_of(&before.status), before.reason, before.message),
         None => records(spec, observed.hub.aggregate(), false),
     };
-    let progressing = if spec.suspend { Verdict::new(State::False, "Suspended", "spec.suspend is true") } else { progress(observed, refused, active) };
+    let progressing =
+        if spec.suspend { Verdict::new(State::False, "Suspended", "spec.suspend is true") } else { progress(observed, refused, active) };
     let suspended = match (spec.suspend, active) {
         (false, _) => Verdict::new(State::False, "NotSuspended", "spec.suspend is false"),
         (true, 0) => Verdict::new(State::True, "Suspended", "spec.suspend is true: nothing runs"),
