@@ -30,12 +30,12 @@ pub fn news(before: &Value, after: &Value) -> Vec<Note> {
             notes.push(Note { warning: true, reason: reason.to_owned(), message: text(now, "message").to_owned() });
         }
     }
-    for list in ["failures", "interruptions"] {
-        let known = |status: &Value, reason: &str| entries(status, list).any(|entry| text(entry, "reason") == reason);
+    const LISTS: [&str; 2] = ["failures", "interruptions"];
+    let known = |reason: &str| LISTS.iter().any(|list| entries(before, list).any(|entry| text(entry, "reason") == reason));
+    for list in LISTS {
         for entry in entries(after, list) {
             let reason = text(entry, "reason");
-            let told = known(before, reason) || notes.iter().any(|note| note.reason == reason);
-            if !told && !(list == "interruptions" && known(before, reason)) {
+            if !known(reason) && !notes.iter().any(|note| note.reason == reason) {
                 notes.push(Note { warning: true, reason: reason.to_owned(), message: text(entry, "message").to_owned() });
             }
         }
