@@ -81,11 +81,7 @@ pub const TRUSTSTORE_FILE: &str = "truststore.p12";
 pub const PHP_DIR: &str = "php";
 /// File in [`TRUST_DIR`]: settings for wget (`WGETRC`).
 pub const WGETRC_FILE: &str = "wgetrc";
-/// File in [`TRUST_DIR`]: the static program that starts an agent's command with its input, and takes its output:
-/// `agentrun-wrap [--stdin FILE] [--env NAME=FILE] [--stdout FILE] [--trial FILE] [--exit FILE] [--score SOCKET] -- CMD ARGS...`. Paths are the
-/// agent container's. `--trial` names [`TRIAL_ENV_FILE`], `--exit` [`EXIT_FILE`]; `--stdin` and `--env` the input's file, `--stdout` the output's.
-/// The sidecar beside it is told the same files by its own paths: `agentrun-sidecar pod --exchange DIR [--input FILE] [--output FILE]`, where
-/// `DIR` is the folder that holds [`TRIAL_FILE`], [`TRIAL_ENV_FILE`] and [`EXIT_FILE`].
+/// File in [`TRUST_DIR`]: the static program that starts an agent's command with its input, and takes its output. See [`crate::pod`].
 pub const WRAPPER_FILE: &str = "agentrun-wrap";
 /// File in [`EXCHANGE_DIR`]: the trial for the wrapper and the curious, one JSON object ([`crate::trial::Handover`]).
 pub const TRIAL_FILE: &str = "trial.json";

@@ -11,8 +11,12 @@
 //! is told the path under [`EXCHANGE_DIR`], and makes the file's folder with mode 0777 before it is ready (the agent may be any user).
 //!
 //! The wrapper is `agentrun-wrap [--stdin=FILE] [--stdout=FILE] --timeout=SECONDS -- COMMAND…`: it takes variables from
-//! [`TRIAL_FILE`](crate::names::TRIAL_FILE) in [`EXCHANGE_DIR`], feeds `--stdin`, copies stdout to `--stdout` as well, forwards signals,
+//! [`TRIAL_ENV_FILE`](crate::names::TRIAL_ENV_FILE) in [`EXCHANGE_DIR`], feeds `--stdin`, copies stdout to `--stdout` as well, forwards signals,
 //! ends the command after `--timeout` (SIGTERM, 5 s later SIGKILL) and exits with [`TIMEOUT_CODE`] then, and else as the command did.
+//!
+//! A scoring pod has the same two programs: the sidecar `score`, and `agentrun-wrap --score=SOCKET -- COMMAND…`, where `SOCKET` is
+//! [`SCORE_SOCKET`](crate::names::SCORE_SOCKET) in [`EXCHANGE_DIR`]. The command reads a question a line on stdin and prints an answer a line.
+//! The sidecar is ready once the socket is there, and ends by itself when all items have their scores.
 //!
 //! [`EXCHANGE_DIR`]: crate::names::EXCHANGE_DIR
 
@@ -41,6 +45,10 @@ pub const WRAPPED: &str = "--wrapped";
 pub const WRAP_STDIN: &str = "--stdin";
 /// The wrapper: the file that standard output is copied to.
 pub const WRAP_STDOUT: &str = "--stdout";
+/// The sidecar's subcommand in a scoring pod.
+pub const SCORE_COMMAND: &str = "score";
+/// The wrapper: the socket that is the command's standard input and output.
+pub const WRAP_SCORE: &str = "--score";
 /// The wrapper's exit code where the command took longer than it may.
 pub const TIMEOUT_CODE: i32 = 124;
 

@@ -6,7 +6,7 @@ use agentrun_llm::provider::{Hosts, Shape};
 use clap::Parser;
 use thiserror::Error;
 
-use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule};
+use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, pod::PodArgs};
 
 /// Intercepts, records and caches the LLM calls of agents that use it as their proxy.
 #[derive(Clone, Debug, Parser)]
@@ -77,6 +77,25 @@ pub struct Args {
     pub idle_timeout: u64,
 }
 
+/// The command line: a pod's or a scoring pod's sidecar, or without a subcommand a proxy for this machine.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "agentrun-sidecar", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to run instead of a proxy for this machine.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of a proxy for this machine.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// What the program does in pods.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Run beside an agent in its pod
+    Pod(Box<PodArgs>),
+}
+
 /// Why flags make no configuration.
 #[derive(Debug, Error)]
 pub enum ArgsError {
@@ -94,14 +113,8 @@ pub enum ArgsError {
 impl Args {
     /// What the proxy is told.
     pub fn config(&self) -> Result<Config, ArgsError> {
-        let mut hosts = Hosts::builtin();
-        for text in &self.providers {
-            let (name, rest) = text.split_once('=').ok_or_else(|| ArgsError::Provider(text.clone()))?;
-            let (url, shape) = rest.rsplit_once(',').map_or((rest, Ok(Shape::OpenAi)), |(url, name)| (url, shape(name)));
-            hosts.add(name, url, shape?)?;
-        }
         Ok(Config {
-            hosts,
+            hosts: hosts(&self.providers)?,
             upstreams: self.upstreams.clone(),
             upstream_ca: self.upstream_ca.clone(),
             cache: CacheConfig {
@@ -134,6 +147,17 @@ impl Args {
             cache: self.cache_mode,
         }
     }
+}
+
+/// The built-in LLM hosts and those of `--provider`.
+pub(crate) fn hosts(providers: &[String]) -> Result<Hosts, ArgsError> {
+    let mut hosts = Hosts::builtin();
+    for text in providers {
+        let (name, rest) = text.split_once('=').ok_or_else(|| ArgsError::Provider(text.clone()))?;
+        let (url, shape) = rest.rsplit_once(',').map_or((rest, Ok(Shape::OpenAi)), |(url, name)| (url, shape(name)));
+        hosts.add(name, url, shape?)?;
+    }
+    Ok(hosts)
 }
 
 fn shape(name: &str) -> Result<Shape, ArgsError> {

@@ -6,7 +6,7 @@ use agentrun_llm::provider::Hosts;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::upstream::Origin;
+use crate::{hub::Hub, upstream::Origin};
 
 /// Everything [`crate::Sidecar::start`] needs. `Config::default()` is a proxy for this machine with nothing kept on disk.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// Answers instead of the network, for simulations.
     pub origin: Option<Arc<dyn Origin>>,
+    /// Whom other pods share answers with; needs a runtime around [`crate::Sidecar::start`].
+    pub hub: Option<Arc<Hub>>,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             capture: vec![CaptureMode::Connect, CaptureMode::BaseUrl],
             limits: Limits::default(),
             origin: None,
+            hub: None,
         }
     }
 }
@@ -209,6 +212,9 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Bytes of records waiting for the disk before new calls wait too.
     pub journal_bytes: usize,
+    /// Bytes that the journal's file may take where its records are shipped; beyond it new calls wait. `None`: nothing is shipped, and the
+    /// journal grows.
+    pub spool_bytes: Option<u64>,
 }
 
 impl Default for Limits {
@@ -225,6 +231,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(300),
             drain_timeout: Duration::from_secs(60),
             journal_bytes: 16 << 20,
+            spool_bytes: None,
         }
     }
 }

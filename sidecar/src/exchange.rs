@@ -13,8 +13,9 @@ use hyper::body::Incoming;
 use crate::{
     body::{AnswerBody, RequestBody},
     cache::{
-        Key, Layer,
+        Cache, Key, Layer,
         flight::{self, Landing, Leader, Role},
+        remote::Claimed,
     },
     error::Refusal,
     exchange::gather::Gathered,
@@ -130,10 +131,11 @@ async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Read
             return Ok(Found::Answer(response));
         }
         if mode == crate::config::CacheMode::ReplayOnly {
-            return Err(Refusal::ReplayMiss);
+            return Box::pin(replayed(call, cache, reading, key)).await;
         }
         let waiting = match cache.flights.join(key) {
-            Role::Leader(leader) => return Ok(Found::Lead(Some(leader))),
+            // Boxed: a hit's future is not to be as large as a miss's.
+            Role::Leader(leader) => return Ok(Box::pin(lead(call, connection, reading, key, leader)).await),
             Role::Follower(waiting) => waiting,
         };
         match flight::landed(waiting).await {
@@ -148,6 +150,37 @@ async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Read
             Landing::Lost => {}
         }
     }
+}
+
+/// The hub's stored answer, or none.
+async fn replayed(call: &mut Call, cache: &Cache, reading: &Reading, key: Key) -> Result<Found, Refusal> {
+    let Some(remote) = cache.remote() else { return Err(Refusal::ReplayMiss) };
+    let entry = remote.get(&key).await.ok_or(Refusal::ReplayMiss)?;
+    let response = hit::response(&entry, reading).ok_or(Refusal::ReplayMiss)?;
+    cache.keep(key, entry.clone());
+    call.take().hit(&entry, CacheLayer::Hub);
+    Ok(Found::Answer(response))
+}
+
+/// The call that leads in this process leads among all pods too, or gets what another pod's got.
+async fn lead(call: &mut Call, connection: &Connection, reading: &Reading, key: Key, leader: Leader) -> Found {
+    let cache = &connection.proxy.cache;
+    // Who asks upstream in any case need not know what is stored.
+    let Some(remote) = cache.remote().filter(|_| connection.live.session.cache.reads()) else { return Found::Lead(Some(leader)) };
+    let (entry, layer) = match remote.claim(key).await {
+        Claimed::Lead(lease) => return Found::Lead(Some(leader.of_all_pods(lease))),
+        Claimed::Alone => return Found::Lead(Some(leader)),
+        Claimed::Stored(entry) => {
+            cache.keep(key, entry.clone());
+            (entry, CacheLayer::Hub)
+        }
+        Claimed::Landed(entry) => (entry, CacheLayer::Flight),
+    };
+    // In another shape than asked for it is as good as none; what comes is stored over it.
+    let Some(response) = hit::response(&entry, reading) else { return Found::Lead(Some(leader)) };
+    leader.land(Landing::Answered(entry.clone()));
+    call.take().hit(&entry, layer);
+    Found::Answer(response)
 }
 
 fn layer_of(layer: Layer) -> CacheLayer {

@@ -25,9 +25,13 @@ use crate::{
     sqlite::{self, SqliteError},
 };
 
+mod outbox;
 mod reader;
+mod spool;
 
+pub(crate) use outbox::{Batch, BatchLimit, Outbox};
 pub use reader::{Filter, Reader};
+pub(crate) use spool::Spool;
 
 /// What calls share is written once: a session's ids, a body's text, and of hits everything but their times. A thousand hits of one
 /// answer are a thousand rows of some fifty bytes. Nothing has an index of its own: rows are only ever appended, and whatever is
@@ -116,34 +120,51 @@ struct Shared {
 }
 
 /// The writing end.
-pub(crate) struct Journal(Batcher<Recorded>);
+pub(crate) struct Journal {
+    queue: Batcher<Recorded>,
+    spool: Option<Arc<Spool>>,
+}
 
 impl Journal {
-    /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again.
-    pub(crate) fn open(path: &Path, limit: usize, answers: Option<Arc<Disk>>) -> Result<Self, JournalError> {
-        let writer = Writer { connection: sqlite::open(path, SCHEMA)?, known: Known::default(), answers };
-        Batcher::start("journal", limit, writer).map(Self).map_err(JournalError::Writer)
+    /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again. With `spool`
+    /// bytes of room, records are dropped once the hub has them.
+    pub(crate) fn open(path: &Path, limit: usize, spool: Option<u64>, answers: Option<Arc<Disk>>) -> Result<Self, JournalError> {
+        let connection = sqlite::open(path, SCHEMA)?;
+        let opened = spool.map(|limit| Spool::of(&connection, limit)).transpose();
+        let spool = opened.map_err(|source| SqliteError::Read { path: path.to_owned(), source })?.map(Arc::new);
+        let writer = Writer { connection, known: Known::default(), answers, spool: spool.clone() };
+        let queue = Batcher::start("journal", limit, writer).map_err(JournalError::Writer)?;
+        Ok(Self { queue, spool })
+    }
+
+    /// What shippers need to know, where there is one.
+    pub(crate) fn spool(&self) -> Option<&Arc<Spool>> {
+        self.spool.as_ref()
     }
 
     /// Queues a record; it is durable within 100 ms.
     pub(crate) fn push(&self, recorded: Recorded) {
         let bytes = recorded.bytes();
-        self.0.push(recorded, bytes);
+        self.queue.push(recorded, bytes);
     }
 
     /// Waits while more records wait for the disk than memory may hold; fails when it cannot be written.
     pub(crate) async fn room(&self) -> Result<(), String> {
-        self.0.room().await
+        self.queue.room().await?;
+        match &self.spool {
+            Some(spool) => spool.room().await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until all that was pushed is durable, or could not be written.
     pub(crate) async fn flush(&self) -> Result<(), String> {
-        self.0.flush().await
+        self.queue.flush().await
     }
 
     /// Why records cannot be written, while that is so.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.0.failure()
+        self.queue.failure()
     }
 }
 
@@ -151,6 +172,7 @@ struct Writer {
     connection: Connection,
     known: Known,
     answers: Option<Arc<Disk>>,
+    spool: Option<Arc<Spool>>,
 }
 
 /// Rows that stand in the file, by what they hold.
@@ -170,6 +192,7 @@ impl Sink for Writer {
     type Item = Recorded;
 
     fn write(&mut self, batch: &[Recorded]) -> Result<(), String> {
+        self.trim();
         if batch.is_empty() {
             return Ok(());
         }
@@ -203,8 +226,23 @@ impl Writer {
                 ])?;
             }
         }
+        let last = transaction.last_insert_rowid();
         transaction.commit()?;
+        if let Some(spool) = &self.spool {
+            spool.wrote(&self.connection, last.unsigned_abs());
+        }
         Ok(())
+    }
+
+    /// Makes room for what is to be written.
+    fn trim(&mut self) {
+        let Some(spool) = &self.spool else { return };
+        match spool.trim(&mut self.connection) {
+            // What was known to stand in the file may be gone.
+            Ok(true) => self.known = Known::default(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "cannot drop records that were shipped"),
+        }
     }
 }
 

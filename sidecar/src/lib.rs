@@ -17,14 +17,17 @@ mod exchange;
 mod fingerprint;
 mod front;
 mod hit;
+pub mod hub;
 mod intercept;
 pub mod journal;
 mod metrics;
 mod miss;
 mod pass;
+pub mod pod;
 mod record;
 mod resolve;
 mod session;
+mod ship;
 mod sqlite;
 mod target;
 mod tee;
@@ -181,15 +184,15 @@ impl Sidecar {
     /// Puts the proxy together: certificates, cache, journal, upstream.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let resolver = config.name_servers().map(|path| Resolver::new(&path));
-        let Config { hosts, upstreams, upstream_proxy, cache, journal, capture, limits, origin, .. } = config;
+        let Config { hosts, upstreams, upstream_proxy, cache, journal, capture, limits, origin, hub, .. } = config;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let authority = Authority::new(provider.clone(), config.authority_name.as_deref())?;
         let trust = Trust::load(&config.upstream_ca, config.upstream_ca_pem.as_deref())?;
         let bundle = trust.bundle(authority.pem());
         let tls = client::config(provider, trust.store())?;
         let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, resolver, &limits));
-        let cache = Cache::open(&cache)?;
-        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes, cache.disk())).transpose()?;
+        let cache = Cache::open(&cache, hub)?;
+        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes, limits.spool_bytes, cache.disk())).transpose()?;
         let proxy = Proxy {
             hosts,
             open_to_connect: capture.contains(&CaptureMode::Connect),

@@ -1,6 +1,10 @@
-//! The `agentrun-sidecar` binary: flags, one session, signals.
+//! The `agentrun-sidecar` binary: in a pod, or on this machine with one session.
 
-use agentrun_sidecar::args::Args;
+use agentrun_sidecar::{
+    BodyError,
+    args::{Cli, Command},
+    chain, pod, run,
+};
 use clap::Parser;
 
 /// A call makes many small allocations: measured, a tenth of its CPU time is saved over glibc's allocator. Huge pages are left alone:
@@ -14,12 +18,19 @@ fn main() -> std::process::ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let runtime = tokio::runtime::Runtime::new();
-    let ran = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(agentrun_sidecar::run(&Args::parse())));
+    let ran = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(main_of(&Cli::parse())));
     match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", agentrun_sidecar::chain(error.as_ref()));
+            tracing::error!("{}", chain(error.as_ref()));
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+async fn main_of(cli: &Cli) -> Result<(), BodyError> {
+    match &cli.command {
+        None => run(&cli.args).await,
+        Some(Command::Pod(args)) => Ok(pod::run(args).await?),
     }
 }

@@ -165,11 +165,11 @@ const FRAMINGS: [(Framing, &str); 5] = [
     (Framing::Lines, "lines"),
 ];
 
-fn framing(name: &str) -> Option<Framing> {
+pub(super) fn framing(name: &str) -> Option<Framing> {
     FRAMINGS.iter().find(|(_, known)| *known == name).map(|(framing, _)| *framing)
 }
 
-fn framing_name(framing: Framing) -> &'static str {
+pub(super) fn framing_name(framing: Framing) -> &'static str {
     FRAMINGS.iter().find(|(known, _)| *known == framing).map_or("json", |(_, name)| name)
 }
 

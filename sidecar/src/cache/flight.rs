@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Key, entry::Entry};
+use super::{Key, entry::Entry, remote::lease::Lease};
 
 /// How a leader's call ended for those who wait.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Flights {
         }
         let (land, waiting) = watch::channel(None);
         flights.insert(key, waiting);
-        Role::Leader(Leader { flights: self.clone(), key, land })
+        Role::Leader(Leader { flights: self.clone(), key, land, lease: None })
     }
 }
 
@@ -60,9 +60,22 @@ pub(crate) struct Leader {
     flights: Flights,
     key: Key,
     land: watch::Sender<State>,
+    /// The lead among all pods too.
+    lease: Option<Lease>,
 }
 
 impl Leader {
+    /// Leads the equal calls of other pods as well.
+    pub(crate) fn of_all_pods(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The lead among all pods, which ends by itself.
+    pub(crate) fn lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
     /// Ends the flight. What is to be found in the cache must be there before.
     pub(crate) fn land(self, landing: Landing) {
         self.end(landing);

@@ -84,33 +84,33 @@ impl Reader {
             })
             .map_err(reading)?;
         while let Some(row) = rows.next().map_err(reading)? {
-            take(self.record(row)?);
+            take(record(row, &self.path)?);
         }
         Ok(())
     }
+}
 
-    /// A hit's row stands for the record of the first hit like it, at another time and perhaps in another session.
-    fn record(&self, row: &Row<'_>) -> Result<CallRecord, JournalError> {
-        let columns = || -> rusqlite::Result<_> {
-            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
-        };
-        let session = |record: &mut CallRecord| -> rusqlite::Result<_> {
-            (record.run, record.data_id, record.combo_id, record.agent_id) = (row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?);
-            (record.sample, record.attempt) = (row.get(10)?, row.get(11)?);
-            Ok((row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))
-        };
-        let reading = |source| SqliteError::Read { path: self.path.clone(), source };
-        let failed = |reason: String| JournalError::Record { path: self.path.clone(), reason };
-        let (id, started_at, ended_at, text) = columns().map_err(reading)?;
-        let mut record: CallRecord = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-        let (request, response) = session(&mut record).map_err(reading)?;
-        // Python nests deeper than other readers go; such a body is not shown rather than all of its journal.
-        let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
-        record.id = CallId::from_bytes(id);
-        record.started_at = Timestamp::from_microsecond(started_at).map_err(|error| failed(error.to_string()))?;
-        record.timestamp = Timestamp::from_microsecond(ended_at).map_err(|error| failed(error.to_string()))?;
-        record.request_body = json(request);
-        record.response_body = json(response);
-        Ok(record)
-    }
+/// A hit's row stands for the record of the first hit like it, at another time and perhaps in another session.
+pub(super) fn record(row: &Row<'_>, path: &Path) -> Result<CallRecord, JournalError> {
+    let columns = || -> rusqlite::Result<_> {
+        Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+    };
+    let session = |record: &mut CallRecord| -> rusqlite::Result<_> {
+        (record.run, record.data_id, record.combo_id, record.agent_id) = (row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?);
+        (record.sample, record.attempt) = (row.get(10)?, row.get(11)?);
+        Ok((row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?))
+    };
+    let reading = |source| SqliteError::Read { path: path.to_owned(), source };
+    let failed = |reason: String| JournalError::Record { path: path.to_owned(), reason };
+    let (id, started_at, ended_at, text) = columns().map_err(reading)?;
+    let mut record: CallRecord = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    let (request, response) = session(&mut record).map_err(reading)?;
+    // Python nests deeper than other readers go; such a body is not shown rather than all of its journal.
+    let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
+    record.id = CallId::from_bytes(id);
+    record.started_at = Timestamp::from_microsecond(started_at).map_err(|error| failed(error.to_string()))?;
+    record.timestamp = Timestamp::from_microsecond(ended_at).map_err(|error| failed(error.to_string()))?;
+    record.request_body = json(request);
+    record.response_body = json(response);
+    Ok(record)
 }

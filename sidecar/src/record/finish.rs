@@ -73,21 +73,17 @@ impl Finished {
             })
         });
         // Answers are good or bad by themselves; that their client did not wait changes nothing.
-        let good = self.good(&understood);
-        if let (Some(entry), Some(key), true) = (&entry, reading.key, good && self.call.stores()) {
-            self.call.proxy().cache.put(key, entry.clone());
-        }
+        let good = self.good(&understood) && self.call.stores();
         let answer = match &entry {
             Some(entry) if facts.is_message => Some(AnswerText::Message(entry.clone())),
             _ => understood.answer.as_ref().and_then(|answer| answer.message.as_ref()).map(|message| AnswerText::Json(message.to_string())),
         };
-        if let Some(leader) = self.leader.take() {
-            leader.land(match entry {
-                Some(entry) => Landing::Answered(entry),
-                None if self.ending == Ending::Complete => Landing::Alone,
-                None => Landing::Lost,
-            });
-        }
+        let landing = match entry {
+            Some(entry) => Landing::Answered(entry),
+            None if self.ending == Ending::Complete => Landing::Alone,
+            None => Landing::Lost,
+        };
+        self.call.proxy().cache.end(reading.key, self.leader.take(), landing, good);
         let end = End {
             status: if self.ending == Ending::Complete { self.head.status } else { 0 },
             outcome,
