@@ -1,8 +1,11 @@
 //! The cluster's parts together on the real Kubernetes of `tests/cluster`; `tests/run` starts it and runs these after all others.
 
 mod bad_agents;
+mod bad_pods;
 mod crd;
 mod example;
+mod identity;
+mod lifecycle;
 mod plain_job;
 mod proxyless;
 mod refused;
