@@ -27,14 +27,17 @@ pub struct ScopedKey<'a> {
 impl ScopedKey<'_> {
     /// SHA-256 over the fields, each with its length before it, so that no two different calls give the same bytes.
     pub fn digest(&self) -> Key {
-        digest("agentrun call 1", [self.scope, self.host, self.path], self.body.canonical(self.without).as_bytes(), self.sample)
+        let body = self.body.canonical(self.without);
+        let sample = self.sample.to_be_bytes();
+        let mut hasher = Sha256::new();
+        for field in
+            ["agentrun call 1".as_bytes(), self.scope.as_bytes(), self.host.as_bytes(), self.path.as_bytes(), body.as_bytes(), &sample]
+        {
+            hasher.update((field.len() as u64).to_be_bytes());
+            hasher.update(field);
+        }
+        hasher.finalize().into()
     }
-}
-
-/// The fingerprint of a request's very bytes: where it is equal so is the [`ScopedKey`], which need not be computed then. The other way round nothing follows.
-/// The arguments are those of [`ScopedKey`] but for `path`, which is to be exactly what the key's path was made of, and `body`, the bytes as received.
-pub fn raw_fingerprint(scope: &str, host: &str, path: &str, body: &[u8], sample: u32) -> Key {
-    digest("agentrun bytes 1", [scope, host, path], body, sample)
 }
 
 /// AgentOpt's key: SHA-256 of the request target as received, a line feed, and the canonical body without its outermost `stream`. With it AgentOpt's `cache.db` is
@@ -64,14 +67,4 @@ pub fn from_hex(text: &str) -> Option<Key> {
         *byte = pair[0] << 4 | pair[1];
     }
     Some(key)
-}
-
-fn digest(domain: &str, names: [&str; 3], body: &[u8], sample: u32) -> Key {
-    let mut hasher = Sha256::new();
-    let [scope, host, path] = names.map(str::as_bytes);
-    for field in [domain.as_bytes(), scope, host, path, body, &sample.to_be_bytes()] {
-        hasher.update((field.len() as u64).to_be_bytes());
-        hasher.update(field);
-    }
-    hasher.finalize().into()
 }

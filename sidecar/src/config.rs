@@ -21,8 +21,8 @@ pub struct Config {
     pub upstream_ca_pem: Option<String>,
     /// Whom the certificate authority is for, in its subject: a pod's uid.
     pub authority_name: Option<String>,
-    /// Look upstream names up by the name servers of this `resolv.conf`, past `/etc/hosts`. `None`: as the system does, unless
-    /// [`CaptureMode::Dns`] is on, which reads `/etc/resolv.conf`.
+    /// Look upstream names up by the name servers of this `resolv.conf`, past the lines of `/etc/hosts` that lead to loopback. `None`: as the
+    /// system does, unless [`CaptureMode::Dns`] is on, which reads `/etc/resolv.conf`.
     pub resolv_conf: Option<PathBuf>,
     /// Proxies that upstream connections go through, from the environment.
     pub upstream_proxy: bool,
@@ -94,7 +94,7 @@ pub enum CacheMode {
 }
 
 impl Config {
-    /// The file that names the name servers, where `/etc/hosts` is not to be believed.
+    /// The file that names the name servers, where `/etc/hosts` is not to be believed blindly.
     pub(crate) fn name_servers(&self) -> Option<PathBuf> {
         let captured = || self.capture.contains(&CaptureMode::Dns).then(|| PathBuf::from("/etc/resolv.conf"));
         self.resolv_conf.clone().or_else(captured)
@@ -135,7 +135,7 @@ pub enum CaptureMode {
     Connect,
     /// `http://ADDRESS/HOST/...` in place of `https://HOST/...`.
     BaseUrl,
-    /// TLS on a port that the names of LLM hosts were made to lead to. Upstream names are then looked up past `/etc/hosts`.
+    /// TLS on a port that the names of LLM hosts were made to lead to. Upstream names are then looked up past the lines of `/etc/hosts` that do so.
     Dns,
 }
 

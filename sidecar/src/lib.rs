@@ -183,7 +183,7 @@ pub struct Sidecar {
 impl Sidecar {
     /// Puts the proxy together: certificates, cache, journal, upstream.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let resolver = config.name_servers().map(|path| Resolver::new(&path));
+        let resolver = config.name_servers().map(|path| Resolver::new(&path).with_hosts(Path::new("/etc/hosts")));
         let Config { hosts, upstreams, upstream_proxy, cache, journal, capture, limits, origin, hub, .. } = config;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let authority = Authority::new(provider.clone(), config.authority_name.as_deref())?;

@@ -1,7 +1,7 @@
 //! A call from its beginning to its record: exactly one, however it ends.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -53,6 +53,8 @@ pub(crate) struct Begun {
     provider: Provider,
     method: Method,
     pub(crate) reading: Option<Arc<Reading>>,
+    /// The operation of a call that was not read, once somebody has asked.
+    unread: OnceLock<Operation>,
     /// The request's text as it is sent, under the fingerprint of what came.
     pub(crate) request: Option<(Fingerprint, Bytes)>,
     request_bytes: u64,
@@ -86,6 +88,7 @@ impl Call {
             provider: provider.clone(),
             method: method.clone(),
             reading: None,
+            unread: OnceLock::new(),
             request: None,
             request_bytes: 0,
         };
@@ -249,7 +252,7 @@ impl End {
 impl Begun {
     fn operation(&self) -> Operation {
         let unread = || Endpoint::of(&self.provider, self.method.as_str(), self.target.path.as_str()).operation;
-        self.reading.as_ref().map_or_else(unread, |reading| reading.endpoint.operation)
+        self.reading.as_ref().map_or_else(|| *self.unread.get_or_init(unread), |reading| reading.endpoint.operation)
     }
 
     pub(crate) fn capture(&self) -> Capture {

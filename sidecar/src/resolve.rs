@@ -1,9 +1,10 @@
-//! Names to addresses by the name servers of `resolv.conf` alone.
+//! Names to addresses by the name servers of `resolv.conf`, past the lines of `/etc/hosts` that lead to this proxy.
 //!
-//! Where `/etc/hosts` leads LLM hosts to this proxy it does so for the proxy as well, which would then call itself. The system's resolver
-//! reads that file, and in an image without one has no rules at all; this resolver needs neither.
+//! Where that file leads LLM hosts to this proxy, for the agents' sake, it does so for the proxy as well, which would then call itself. What
+//! else a pod's author has put there is meant: a gateway's address, a host that no name server knows.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     time::Duration,
@@ -52,6 +53,7 @@ pub(crate) enum ResolveError {
 /// Asks the name servers of one file, with its search domains.
 pub(crate) struct Resolver {
     path: PathBuf,
+    aliases: HashMap<String, Vec<IpAddr>>,
     /// A file that cannot be used is an error of each name and not of the start: calls that need no name still work.
     servers: Result<TokioResolver, String>,
 }
@@ -65,7 +67,14 @@ impl Resolver {
         if let Err(reason) = &servers {
             tracing::warn!(path = %path.display(), reason, "no name servers: names cannot be resolved");
         }
-        Self { path: path.to_owned(), servers }
+        Self { path: path.to_owned(), aliases: HashMap::new(), servers }
+    }
+
+    /// With what a hosts file says beside loopback. A file that cannot be read says nothing.
+    pub(crate) fn with_hosts(mut self, path: &Path) -> Self {
+        let text = std::fs::read(path).unwrap_or_default();
+        self.aliases = aliases(&String::from_utf8_lossy(&text));
+        self
     }
 
     /// The addresses of `name`, IPv4 first: a pod may have no way to the others, and their turn comes where the first cannot be reached.
@@ -76,6 +85,9 @@ impl Resolver {
         let bare = name.trim_end_matches('.');
         if bare.eq_ignore_ascii_case("localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        if let Some(addresses) = self.aliases.get(&bare.to_ascii_lowercase()) {
+            return Ok(addresses.clone());
         }
         let path = || self.path.display().to_string();
         let servers = self.servers.as_ref().map_err(|reason| ResolveError::Config { path: path(), reason: reason.clone() })?;
@@ -99,6 +111,23 @@ impl Resolver {
             Err(error) => Err(ResolveError::Servers { name: bare.to_owned(), path: path(), reason: error.to_string() }),
         }
     }
+}
+
+/// The names of a hosts file (hosts(5)), lower case, and their addresses that do not lead to this machine itself, IPv4 first.
+fn aliases(text: &str) -> HashMap<String, Vec<IpAddr>> {
+    let mut aliases = HashMap::<String, Vec<IpAddr>>::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+        if address.to_canonical().is_loopback() || address.is_unspecified() {
+            continue;
+        }
+        for name in words {
+            aliases.entry(name.trim_end_matches('.').to_ascii_lowercase()).or_default().push(address);
+        }
+    }
+    aliases.values_mut().for_each(|addresses| addresses.sort_by_key(IpAddr::is_ipv6));
+    aliases
 }
 
 fn build(mut config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResolver, String> {
@@ -190,7 +219,7 @@ mod tests {
         for connection in config.name_servers.iter_mut().flat_map(|server| &mut server.connections) {
             connection.port = port;
         }
-        (Resolver { path: "resolv.conf".into(), servers: build(config, options) }, questions)
+        (Resolver { path: "resolv.conf".into(), aliases: HashMap::new(), servers: build(config, options) }, questions)
     }
 
     fn answer(question: Message, name: &str, kind: RecordType) -> Option<Message> {
@@ -231,6 +260,31 @@ mod tests {
             let found = resolver.addresses(name).await.unwrap();
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.join(" "), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hosts_file_counts_where_it_does_not_lead_here() {
+        let text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n10.1.2.3\ttrial-pod\n\
+                    # Entries added by HostAliases.\n127.0.0.1\tapi.openai.com\tapi.anthropic.com\n::ffff:127.0.0.1 mapped.test\n\
+                    2001:db8::7 Gateway.Test. other.test # a comment other2.test\r\n192.0.2.7\tgateway.test\n\
+                    192.0.2.8 api.openai.com\nnonsense here.test\n192.0.2.9\n0.0.0.0 zero.test";
+        let found = aliases(text);
+        let told = |name: &str| found.get(name).map(|addresses| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        let table = [
+            ("gateway.test", Some("192.0.2.7 2001:db8::7")),
+            ("other.test", Some("2001:db8::7")),
+            ("trial-pod", Some("10.1.2.3")),
+            ("api.openai.com", Some("192.0.2.8")),
+            ("api.anthropic.com", None),
+            ("localhost", None),
+            ("mapped.test", None),
+            ("other2.test", None),
+            ("here.test", None),
+            ("zero.test", None),
+        ];
+        for (name, expected) in table {
+            assert_eq!(told(name).as_deref(), expected, "{name}");
         }
     }
 

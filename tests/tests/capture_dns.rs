@@ -31,13 +31,15 @@ const OPENAI: &str = "api.openai.com";
 const HOSTS: [&str; 4] = [OPENAI, "api.anthropic.com", "generativelanguage.googleapis.com", "bedrock-runtime.us-east-1.amazonaws.com"];
 /// Leads to the proxy too, and is no LLM host.
 const UNREAD: &str = "plain.test";
+/// A host that the pod's author has given an address, and no name server knows; an LLM host.
+const ALIASED: &str = "api.deepseek.com";
 /// Two hosts, one read and one not, that the name server itself sends to the proxy.
 const CIRCLES: [&str; 2] = ["api.mistral.ai", "circle.test"];
 
 fn machine() -> Machine {
     let captured = HOSTS.iter().chain([&UNREAD]).chain(&CIRCLES).map(|host| format!("127.0.0.1\t{host}\n"));
     Machine {
-        hosts: format!("127.0.0.1\tlocalhost\n{}", captured.collect::<String>()),
+        hosts: format!("127.0.0.1\tlocalhost\n{}{PROVIDER}\t{ALIASED}\n", captured.collect::<String>()),
         resolv_conf: format!("nameserver {NAME_SERVER}\nsearch run.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n"),
         addresses: &[PROVIDER, NAME_SERVER, "192.0.2.81"],
         environment: &[],
@@ -218,7 +220,7 @@ fn both_versions_of_http_are_spoken_and_names_are_found_past_the_hosts_file() {
             assert!(output.status.success(), "{}", told(&output));
             assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
         }
-        assert_eq!(pod.records().await.len(), 3);
+        assert_eq!(pod.records().await.len(), 4);
     });
 }
 
