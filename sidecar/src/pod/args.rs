@@ -120,6 +120,8 @@ impl PodArgs {
             upstream_ca: self.upstream_ca.clone(),
             upstream_ca_pem: self.roots.clone().filter(|pem| !pem.trim().is_empty()),
             authority_name: self.pod_uid.clone(),
+            // Image and pod decide what the system's resolver would read; the name servers are the cluster's.
+            resolv_conf: Some("/etc/resolv.conf".into()),
             cache: CacheConfig { path: None, memory_bytes: self.cache_memory << 20, ..CacheConfig::default() },
             journal: Some(self.journal()),
             capture: self.capture.clone(),
