@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod certificates;
 pub mod conditions;
 pub mod context;
 pub mod controller;
