@@ -113,13 +113,13 @@ pub struct Certificates {
     settings: Arc<Settings>,
     provider: Arc<CryptoProvider>,
     current: Arc<RwLock<Current>>,
+    hub_ca: Arc<watch::Sender<String>>,
     changes: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Default)]
 struct Current {
     key: Option<Arc<CertifiedKey>>,
-    hub_ca: String,
     ends: [Option<i64>; 3],
     is_ready: bool,
 }
@@ -152,6 +152,7 @@ impl Certificates {
             settings: Arc::new(settings),
             provider: Arc::new(aws_lc_rs::default_provider()),
             current: Arc::default(),
+            hub_ca: Arc::new(watch::Sender::new(String::new())),
             changes: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -162,8 +163,8 @@ impl Certificates {
     }
 
     /// Certificates (PEM) that the hub's chains to; empty while none is known.
-    pub fn hub_ca(&self) -> String {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).hub_ca.clone()
+    pub fn hub_ca(&self) -> watch::Receiver<String> {
+        self.hub_ca.subscribe()
     }
 
     /// Whether the API server would accept what we serve.
@@ -220,7 +221,7 @@ impl Certificates {
             }
             wrote = Some(Instant::now());
             if let Err(error) = self.write(&store, &objects, since >= SETTLE, *leads.borrow()).await {
-                tracing::warn!(error = %chain(&*error), "certificates could not be written");
+                tracing::warn!(error = %crate::sentence(&*error), "certificates could not be written");
                 wait = wait.min(retry);
                 retry = (retry * 2).min(RETRY.1);
             } else {
@@ -247,7 +248,9 @@ impl Certificates {
         let now = Timestamp::now();
         let read = |data: &Option<authority::Data>, what: &'static str| {
             let data = data.as_ref()?;
-            Leaf::read(data, &self.provider).inspect_err(|error| tracing::warn!(error = %chain(error), what, "a Secret is of no use")).ok()
+            Leaf::read(data, &self.provider)
+                .inspect_err(|error| tracing::warn!(error = %crate::sentence(error), what, "a Secret is of no use"))
+                .ok()
         };
         let (webhook, hub) = (read(&seen.webhook, "webhook"), read(&seen.hub, "hub"));
         let authority = seen.authority.as_ref().and_then(|data| authority::Authority::read(data).ok());
@@ -264,22 +267,10 @@ impl Certificates {
         if let Some(webhook) = webhook {
             current.key = Some(webhook.key);
         }
-        if !hub_ca.is_empty() {
-            current.hub_ca = hub_ca;
-        }
         drop(current);
+        if !hub_ca.is_empty() {
+            self.hub_ca.send_if_modified(|known| std::mem::replace(known, hub_ca.clone()) != hub_ca);
+        }
         self.changes.send_modify(|version| *version += 1);
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

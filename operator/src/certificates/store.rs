@@ -216,7 +216,7 @@ where
         let event = match item {
             Ok(object) => Some(event(object)),
             Err(error) => {
-                tracing::warn!(error = %super::chain(&error), "a watch of certificates broke");
+                tracing::warn!(error = %crate::sentence(&error), "a watch of certificates broke");
                 None
             }
         };

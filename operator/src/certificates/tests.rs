@@ -282,12 +282,12 @@ fn without_webhooks_there_is_nothing_to_be_ready_for() {
 #[test]
 fn what_is_served_changes_with_the_secret_and_survives_its_loss() {
     let certificates = Certificates::new(settings());
-    assert!(certificates.hub_ca().is_empty() && !certificates.is_ready());
+    assert!(certificates.hub_ca().borrow().is_empty() && !certificates.is_ready());
     let now = Timestamp::now();
     let mut cluster = Cluster::new(settings());
     cluster.settle(now);
     certificates.publish(&cluster.seen);
-    assert!(certificates.is_ready() && certificates.hub_ca().contains("BEGIN CERTIFICATE"));
+    assert!(certificates.is_ready() && certificates.hub_ca().borrow().contains("BEGIN CERTIFICATE"));
     assert!(certificates.ends().iter().all(|(_, end)| end.is_some()));
     let first = certificates.current.read().unwrap().key.clone().unwrap();
     cluster.seen.webhook = None;
