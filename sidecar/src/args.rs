@@ -6,7 +6,7 @@ use agentrun_llm::provider::{Hosts, Shape};
 use clap::Parser;
 use thiserror::Error;
 
-use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, pod::PodArgs};
+use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, pod::PodArgs, score::ScoreArgs};
 
 /// Intercepts, records and caches the LLM calls of agents that use it as their proxy.
 #[derive(Clone, Debug, Parser)]
@@ -94,6 +94,8 @@ pub struct Cli {
 pub enum Command {
     /// Run beside an agent in its pod
     Pod(Box<PodArgs>),
+    /// Run beside a scoring program in its pod
+    Score(ScoreArgs),
 }
 
 /// Why flags make no configuration.

@@ -207,7 +207,7 @@ impl Hub {
     }
 
     /// Asks until the hub answers, for ever.
-    pub(crate) async fn insist(&self, ask: impl Fn() -> Ask<'static>) -> Result<Response<Bytes>, HubError> {
+    pub(crate) async fn insist<'a>(&self, ask: impl Fn() -> Ask<'a>) -> Result<Response<Bytes>, HubError> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.ask(ask()).await {

@@ -26,6 +26,7 @@ mod pass;
 pub mod pod;
 mod record;
 mod resolve;
+pub mod score;
 mod session;
 mod ship;
 mod sqlite;

@@ -3,7 +3,7 @@
 use agentrun_sidecar::{
     BodyError,
     args::{Cli, Command},
-    chain, pod, run,
+    chain, pod, run, score,
 };
 use clap::Parser;
 
@@ -32,5 +32,6 @@ async fn main_of(cli: &Cli) -> Result<(), BodyError> {
     match &cli.command {
         None => run(&cli.args).await,
         Some(Command::Pod(args)) => Ok(pod::run(args).await?),
+        Some(Command::Score(args)) => Ok(score::run(args).await?),
     }
 }

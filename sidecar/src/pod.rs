@@ -188,24 +188,26 @@ fn shipping(sidecar: &Sidecar, hub: Arc<Hub>, path: &Path) -> Shipping {
     Shipping::start(hub, path, spool, room)
 }
 
-fn copy_wrapper(folder: &Path) -> Result<(), PodError> {
+/// Hands the wrapper over, which lies beside this program.
+pub(crate) fn copy_wrapper(folder: &Path) -> Result<(), PodError> {
     let beside = |program: PathBuf| program.with_file_name(WRAPPER_FILE);
     let path = std::env::current_exe().map_or_else(|_| PathBuf::from(WRAPPER_FILE), beside);
     files::copy_program(&path, &folder.join(WRAPPER_FILE)).map_err(|source| PodError::Wrapper { path, source })
 }
 
 /// What ends a pod.
-struct Stop {
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn told(&mut self) {
+    /// Waits for the next signal that ends the pod.
+    pub(crate) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

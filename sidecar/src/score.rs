@@ -1,0 +1,153 @@
+//! A scoring pod's sidecar: it brings outputs from the hub to the user's program, and the program's answers back.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use agentrun_protocol::names;
+use axum::{Router, routing::get};
+use thiserror::Error;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::mpsc,
+};
+
+use crate::{
+    ListenError,
+    hub::{Hub, HubError},
+    listen,
+    pod::{PodError, Stop, copy_wrapper},
+    score::{
+        answers::{AnswerError, answers},
+        questions::questions,
+    },
+};
+
+mod answers;
+mod questions;
+
+/// Questions that the program has and has not answered yet: many, as one that reads them all first, or keeps its answers in a buffer, is right too.
+const AHEAD: usize = 1 << 20;
+
+/// Brings outputs to the user's scoring program and its answers to the hub.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ScoreArgs {
+    /// Where the hub is
+    #[arg(long, value_name = "URL", env = names::HUB_URL_ENV)]
+    pub hub: String,
+    /// Certificates (PEM) that the hub's must chain to
+    #[arg(long, value_name = "PEM", env = names::HUB_CA_ENV, hide_env_values = true)]
+    pub hub_ca: String,
+    /// The pod's token for the hub
+    #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(names::TOKEN_DIR).join(names::TOKEN_FILE))]
+    pub token: PathBuf,
+    /// Serve /startupz here
+    #[arg(long, value_name = "IP:PORT", default_value = "[::]:15021")]
+    pub admin: SocketAddr,
+    /// The volume that is shared with the program
+    #[arg(long, value_name = "DIR", default_value = names::EXCHANGE_DIR)]
+    pub exchange_dir: PathBuf,
+    /// The volume that the wrapper is put into
+    #[arg(long, value_name = "DIR", default_value = names::TRUST_DIR)]
+    pub trust_dir: PathBuf,
+}
+
+/// Why scoring ended early.
+#[derive(Debug, Error)]
+pub enum ScoreError {
+    /// The pod cannot be prepared.
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    /// The hub cannot be asked at all.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The socket cannot be made or used.
+    #[error("use the socket {path}")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Questions cannot be brought.
+    #[error("bring outputs to the scoring program")]
+    Questions(#[source] HubError),
+    /// Answers are of no use.
+    #[error(transparent)]
+    Answers(#[from] AnswerError),
+}
+
+/// Scores every output that waits, then waits for the pod's end.
+///
+/// # Errors
+/// The hub refuses, or the program prints what is no answer.
+pub async fn run(args: &ScoreArgs) -> Result<(), ScoreError> {
+    let mut stop = Stop::new().map_err(PodError::Signals)?;
+    let hub = Arc::new(Hub::new(&args.hub, &args.hub_ca, args.token.clone())?);
+    let path = args.exchange_dir.join(names::SCORE_SOCKET);
+    let failed = |source| ScoreError::Socket { path: path.clone(), source };
+    let listener = socket(&path).map_err(failed)?;
+    copy_wrapper(&args.trust_dir)?;
+    open_admin(args.admin).await?;
+    tracing::info!(socket = %path.display(), "waiting for the scoring program");
+    let program = tokio::select! {
+        accepted = listener.accept() => accepted.map_err(failed)?.0,
+        () = stop.told() => return Ok(()),
+    };
+    // The pod ends when the program does; what it answered last is still on its way then.
+    let scored = score(&hub, program).await?;
+    tracing::info!(scored, "the hub has every score");
+    stop.told().await;
+    Ok(())
+}
+
+/// Asks the program for the score of every output that waits. Returns how many there were.
+async fn score(hub: &Arc<Hub>, program: UnixStream) -> Result<u64, ScoreError> {
+    let (from, to) = program.into_split();
+    let (ask, asked) = mpsc::channel(AHEAD);
+    let asking = tokio::spawn(questions(hub.clone(), to, ask));
+    let answered = answers(hub, from, asked).await;
+    // A program that has ended is asked no more; one that was asked everything has ended the task.
+    asking.abort();
+    match asking.await {
+        Ok(Err(error)) => Err(ScoreError::Questions(error)),
+        _ => Ok(answered?),
+    }
+}
+
+/// A socket that any user's program may connect to.
+fn socket(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// Answers the startup probe: there is nothing else to ask of this pod.
+async fn open_admin(address: SocketAddr) -> Result<(), ListenError> {
+    let (listener, address) = match listen(address).await {
+        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
+            listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).await?
+        }
+        opened => opened?,
+    };
+    let routes = Router::new().route(names::STARTUP_PATH, get(async || "started\n")).route("/healthz", get(async || "ok\n"));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%address, %error, "the admin port ended");
+        }
+    });
+    Ok(())
+}
