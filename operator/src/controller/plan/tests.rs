@@ -1,1 +1,465 @@
+//! Tables over whole looks: what was seen goes in; phase, conditions, objects and Events come out.
 
+use agentrun_eval::trial::FailureReason;
+use agentrun_protocol::run::{CHUNK, Interruption};
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::diagnose::Diagnosis;
+use crate::objects::job::{Template, Window};
+use crate::testing::run;
+
+const SETTINGS: Settings = Settings { pending_seconds: 600, image_seconds: 120 };
+
+struct Fake;
+
+impl Templates for Fake {
+    fn trials(&self, _: &Run, spec: &AgentRunSpec, _: Place, combo: &Combo) -> Result<Template, String> {
+        if spec.template.0.pointer("/spec/hostNetwork").is_some() {
+            return Err("spec.template: hostNetwork: leave it out".to_owned());
+        }
+        let pod = json!({"metadata": {"annotations": {"combo": combo.id}}, "spec": {"containers": [{"name": "agent"}]}});
+        Ok(Template { pod, container: "agent".to_owned() })
+    }
+
+    fn scoring(&self, _: &Run, _: &AgentRunSpec) -> Result<Value, String> {
+        Ok(json!({"spec": {"containers": [{"name": "scorer"}]}}))
+    }
+}
+
+/// Two combos on ten datapoints, one Job each; the hub knows of so many final results.
+fn seen(jobs: &[JobView], finished: u64) -> Observed {
+    let told = Aggregate {
+        version: 1,
+        status: json!({
+            "trials": {"total": 20, "pending": 20 - finished, "running": 0, "succeeded": finished, "failed": 0, "unobserved": 0},
+            "calls": {"total": finished, "cached": 0, "failed": 0, "unreadable": 0},
+        }),
+        finished,
+        ..Aggregate::default()
+    };
+    Observed {
+        jobs: jobs.iter().enumerate().map(|(combo, job)| (Place { chunk: 0, combo: combo as u64 }, job.clone())).collect(),
+        scoring: None,
+        dataset: DatasetView::Ready { datapoints: 10, digest: "d".to_owned() },
+        drift: None,
+        hub: HubView::Told(Box::new(told)),
+        waiting: Vec::new(),
+        refused: None,
+    }
+}
+
+fn job(ended: u64, active: u64) -> JobView {
+    let succeeded = if ended == 0 { Ranges::default() } else { Ranges::parse(&format!("0-{}", ended - 1)) };
+    JobView { name: "j".into(), uid: "u".into(), completions: 10, parallelism: 8, succeeded, active, ready: active, ..JobView::default() }
+}
+
+fn told(observed: &mut Observed) -> &mut Aggregate {
+    match &mut observed.hub {
+        HubView::Told(told) => told,
+        _ => panic!("the hub was asked"),
+    }
+}
+
+fn decide(run: &Run, observed: &Observed) -> Plan {
+    plan(run, observed, SETTINGS, &Fake, "2026-11-22T10:00:00.5Z".parse().unwrap())
+}
+
+/// `Status/Reason` of a condition.
+fn condition(plan: &Plan, kind: &str) -> String {
+    let conditions = plan.status["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|condition| condition["type"] == kind).unwrap();
+    format!("{}/{}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+}
+
+fn message(plan: &Plan, kind: &str) -> String {
+    let conditions = plan.status["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == kind).unwrap()["message"].as_str().unwrap().to_owned()
+}
+
+fn phase(plan: &Plan) -> &str {
+    plan.status["phase"].as_str().unwrap()
+}
+
+/// The run as the next look finds it.
+fn after(run: &Run, plan: &Plan) -> Run {
+    Run { status: plan.status.clone(), ..run.clone() }
+}
+
+#[test]
+fn a_new_run_is_accepted_and_started() {
+    let mut run = run(json!({}), 10);
+    run.status = Value::Null;
+    let plan = decide(&run, &seen(&[], 0));
+    assert_eq!((phase(&plan), plan.create.len(), plan.change.len()), ("Running", 1, 0));
+    assert_eq!(plan.create[0]["spec"]["parallelism"], 8);
+    assert_eq!((condition(&plan, "Accepted"), condition(&plan, "Progressing")), ("True/Valid".into(), "True/Running".into()));
+    assert_eq!(plan.status["dataset"], json!({"datapoints": 10, "digest": "d"}));
+    assert_eq!(plan.status["startTime"], "2026-11-22T10:00:00Z");
+    assert_eq!(plan.again, Some(Duration::from_secs(1)));
+    let again = decide(&after(&run, &plan), &seen(&[job(0, 8)], 0));
+    assert_eq!(again.status["startTime"], plan.status["startTime"]);
+}
+
+#[test]
+fn a_run_waits_for_its_dataset_and_for_the_hub() {
+    let mut run = run(json!({}), 10);
+    run.status = Value::Null;
+    let problem = Problem { reason: "DatasetMissing", message: "there is no ConfigMap `questions`".into() };
+    let missing = Observed { dataset: DatasetView::Problem(problem), hub: HubView::NotAsked, ..seen(&[], 0) };
+    let plan = decide(&run, &missing);
+    assert_eq!((phase(&plan), condition(&plan, "Accepted")), ("Pending", "False/DatasetMissing".into()));
+    assert!(plan.create.is_empty() && plan.again.is_some() && plan.status.get("startTime").is_none());
+    let away = Observed { dataset: DatasetView::Waiting, hub: HubView::Away("ask the hub: refused".into()), ..seen(&[], 0) };
+    let plan = decide(&run, &away);
+    assert_eq!((phase(&plan), condition(&plan, "Accepted")), ("Pending", "Unknown/HubUnavailable".into()));
+    assert!(plan.create.is_empty() && message(&plan, "Accepted").contains("refused"));
+}
+
+#[test]
+fn a_spec_that_cannot_be_run_fails_with_its_place_and_starts_nothing() {
+    let mut unreadable = run(json!({}), 10);
+    unreadable.spec = Err("the spec cannot be read: missing field `roles`".into());
+    let twice = run(json!({"roles": [{"name": "a", "models": ["m"]}, {"name": "a", "models": ["n"]}]}), 10);
+    let template = run(json!({"template": {"spec": {"hostNetwork": true, "containers": [{"name": "agent"}]}}}), 10);
+    let table = [
+        (&unreadable, "InvalidSpec", "missing field"),
+        (&twice, "InvalidSpec", "spec.roles"),
+        (&template, "TemplateRefused", "hostNetwork"),
+    ];
+    for (run, reason, part) in table {
+        let plan = decide(run, &seen(&[], 0));
+        assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", format!("True/{reason}")));
+        assert!(message(&plan, "Failed").contains(part) && plan.create.is_empty() && plan.again.is_none(), "{plan:?}");
+        assert!(plan.notes.iter().any(|note| note.warning && note.reason == reason), "{:?}", plan.notes);
+        let again = decide(&after(run, &plan), &seen(&[], 0));
+        assert_eq!((again.status, again.notes), (plan.status, vec![]), "a second look changes nothing");
+    }
+}
+
+#[test]
+fn a_job_that_the_api_server_refuses_fails_the_run_until_its_spec_changes() {
+    let run = run(json!({}), 10);
+    let refused = Refused { reason: "TemplateRefused", message: "Job is invalid: spec.template: x".into(), is_final: true };
+    let plan = decide(&run, &Observed { refused: Some(refused), ..seen(&[], 0) });
+    assert_eq!((phase(&plan), condition(&plan, "Accepted"), plan.create.len()), ("Failed", "False/TemplateRefused".into(), 0));
+    let again = decide(&after(&run, &plan), &seen(&[], 0));
+    assert_eq!((phase(&again), again.create.len()), ("Failed", 0));
+    let edited = Run { generation: 2, ..after(&run, &plan) };
+    assert_eq!(phase(&decide(&edited, &seen(&[], 0))), "Running");
+}
+
+#[test]
+fn a_quota_holds_a_run_up_and_does_not_fail_it() {
+    let refused = Refused { reason: "QuotaExceeded", message: "exceeded quota: pods".into(), is_final: false };
+    let stuck = Observed { refused: Some(refused.clone()), ..seen(&[job(0, 0)], 0) };
+    let plan = decide(&run(json!({}), 10), &stuck);
+    assert_eq!((phase(&plan), condition(&plan, "Progressing")), ("Running", "False/QuotaExceeded".into()));
+    let slow = Observed { refused: Some(refused), ..seen(&[job(0, 2)], 0) };
+    assert_eq!(condition(&decide(&run(json!({}), 10), &slow), "Progressing"), "True/QuotaExceeded");
+}
+
+#[test]
+fn a_suspended_run_stops_its_jobs_and_goes_on_after() {
+    let stopped = run(json!({"suspend": true}), 10);
+    let plan = decide(&stopped, &seen(&[job(3, 7)], 3));
+    assert_eq!((phase(&plan), plan.create.len()), ("Suspended", 0));
+    assert_eq!(plan.change[0]["spec"], json!({"suspend": true, "parallelism": 8}));
+    assert_eq!((condition(&plan, "Suspended"), condition(&plan, "Progressing")), ("True/Suspended".into(), "False/Suspended".into()));
+    let held = JobView { suspended: true, ..job(3, 0) };
+    let resumed = decide(&after(&run(json!({}), 10), &plan), &seen(&[held], 3));
+    assert_eq!((phase(&resumed), resumed.change[0]["spec"].clone()), ("Running", json!({"suspend": false, "parallelism": 7})));
+    assert_eq!(resumed.create.len(), 1, "what is left of the limit goes to the next Job");
+}
+
+#[test]
+fn nothing_is_started_or_stopped_while_the_hub_is_away() {
+    let run = run(json!({}), 10);
+    let first = decide(&run, &seen(&[job(3, 7)], 3));
+    let away = Observed { hub: HubView::Away("ask the hub: connection refused".into()), ..seen(&[job(9, 1)], 0) };
+    let plan = decide(&after(&run, &first), &away);
+    assert!(plan.create.is_empty() && plan.change.is_empty() && plan.give_up.is_empty());
+    assert_eq!((phase(&plan), condition(&plan, "Progressing")), ("Running", "True/HubUnavailable".into()));
+    assert_eq!(plan.status["trials"], first.status["trials"], "the last sums are kept");
+}
+
+#[test]
+fn a_run_is_complete_when_the_hub_has_a_final_result_for_every_trial() {
+    let run = run(json!({}), 10);
+    let jobs = [job(10, 0), job(10, 0)];
+    assert_eq!(phase(&decide(&run, &seen(&jobs, 19))), "Running");
+    let mut unscored = seen(&jobs, 20);
+    told(&mut unscored).unscored = 1;
+    let plan = decide(&run, &unscored);
+    assert_eq!((phase(&plan), condition(&plan, "Progressing")), ("Running", "True/Scoring".into()));
+    let plan = decide(&run, &seen(&jobs, 20));
+    assert_eq!(
+        (phase(&plan), condition(&plan, "Complete"), condition(&plan, "RecordsComplete")),
+        ("Complete", "True/Complete".into(), "True/AllObserved".into())
+    );
+    assert_eq!((plan.status["completionTime"].as_str(), plan.again), (Some("2026-11-22T10:00:00Z"), None));
+    let later = Observed { hub: HubView::NotAsked, ..seen(&jobs, 0) };
+    let again = decide(&after(&run, &plan), &later);
+    assert_eq!((again.status, again.notes.len()), (plan.status.clone(), 0), "the hub is not needed for what has ended");
+    let edited = decide(&Run { generation: 2, ..after(&run, &plan) }, &later);
+    assert_eq!((phase(&edited), edited.status["observedGeneration"].as_i64()), ("Complete", Some(2)));
+}
+
+#[test]
+fn what_was_not_observed_is_explained() {
+    let table = [
+        (json!(["Connect"]), 0, "add Dns to spec.capture"),
+        (json!(["Connect"]), 7, "7 TLS handshakes refused our certificate"),
+        (json!(["Connect", "Dns"]), 0, "add the host to spec.providers"),
+    ];
+    for (capture, handshakes, part) in table {
+        let mut observed = seen(&[job(10, 0), job(10, 0)], 20);
+        told(&mut observed).status["trials"]["unobserved"] = json!(20);
+        told(&mut observed).failed_handshakes = handshakes;
+        let plan = decide(&run(json!({"capture": capture}), 10), &observed);
+        assert_eq!((phase(&plan), condition(&plan, "RecordsComplete")), ("Complete", "False/Unobserved".into()));
+        assert!(message(&plan, "RecordsComplete").contains(part), "{}", message(&plan, "RecordsComplete"));
+    }
+    let mut missing = seen(&[job(10, 0), job(10, 0)], 20);
+    told(&mut missing).records_missing = 1;
+    assert_eq!(condition(&decide(&run(json!({}), 10), &missing), "RecordsComplete"), "False/RecordsMissing");
+}
+
+fn waits(index: u64, reason: FailureReason, seconds: u64) -> Waiting {
+    let diagnosis = Diagnosis { reason, message: "container `agent`: ImagePullBackOff: not found".into(), hopeless: false };
+    Waiting { place: Place { chunk: 0, combo: 0 }, index, uid: index.to_string(), diagnosis, seconds }
+}
+
+#[test]
+fn pods_that_do_not_start_are_told_and_given_up_in_time() {
+    let mut stuck = seen(&[JobView { ready: 0, ..job(0, 8) }], 0);
+    stuck.waiting = vec![waits(0, FailureReason::ImagePull, 30), waits(1, FailureReason::ImagePull, 200)];
+    let plan = decide(&run(json!({}), 10), &stuck);
+    assert_eq!((phase(&plan), condition(&plan, "Progressing")), ("Running", "False/ImagePull".into()));
+    assert_eq!(plan.give_up.iter().map(|waiting| waiting.index).collect::<Vec<_>>(), [1]);
+    assert!(message(&plan, "Progressing").starts_with("2 pods do not start: container `agent`"));
+    stuck.jobs.values_mut().for_each(|job| job.ready = 1);
+    assert_eq!(condition(&decide(&run(json!({}), 10), &stuck), "Progressing"), "True/ImagePull");
+    let stopped = decide(&run(json!({"suspend": true}), 10), &stuck);
+    assert_eq!(stopped.give_up, [], "a suspended run's pods go by themselves");
+}
+
+#[test]
+fn a_run_whose_image_was_never_pulled_fails_as_soon_as_one_trial_has() {
+    let run = run(json!({}), 10);
+    let mut stuck = seen(&[JobView { ready: 0, ..job(0, 8) }], 1);
+    stuck.waiting = vec![waits(1, FailureReason::ImagePull, 5)];
+    told(&mut stuck).status = json!({
+        "trials": {"total": 20, "pending": 12, "running": 0, "succeeded": 0, "failed": 1, "unobserved": 0},
+        "failures": [{"reason": "ImagePull", "count": 1, "message": "m", "combo": "a", "datapoints": "0"}],
+    });
+    let plan = decide(&run, &stuck);
+    assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", "True/ImagePull".into()));
+    assert_eq!(plan.change[0]["spec"]["suspend"], true);
+    let later = decide(&after(&run, &plan), &seen(&[JobView { suspended: true, ..job(0, 0) }], 1));
+    assert_eq!((phase(&later), later.create.len() + later.change.len()), ("Failed", 0), "it stays so");
+    told(&mut stuck).status["trials"]["succeeded"] = json!(1);
+    assert_eq!(phase(&decide(&run, &stuck)), "Running", "one that ran says that the image is there");
+}
+
+#[test]
+fn a_dataset_that_changes_does_not_change_the_run_unless_the_hub_has_lost_it() {
+    let mut started = run(json!({}), 10);
+    started.status["startTime"] = json!("2026-11-22T09:00:00Z");
+    let drifted = Observed { drift: Some("ConfigMap `questions` has changed".into()), ..seen(&[job(3, 7)], 3) };
+    let plan = decide(&started, &drifted);
+    assert_eq!((phase(&plan), condition(&plan, "Accepted")), ("Running", "True/DatasetChanged".into()));
+    assert!(plan.notes.iter().any(|note| note.reason == "DatasetChanged"));
+    let problem = Problem { reason: "DatasetChanged", message: "they are others".into() };
+    let lost = Observed { dataset: DatasetView::Problem(problem), hub: HubView::NotAsked, ..seen(&[job(3, 7)], 3) };
+    let plan = decide(&started, &lost);
+    assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", "True/DatasetLost".into()));
+    assert_eq!(plan.status["dataset"]["datapoints"], 10);
+}
+
+#[test]
+fn outputs_are_scored_by_a_job_when_they_are_many_or_the_last() {
+    let spec = json!({"scoring": {"container": {"image": "i", "command": ["score"]}}});
+    let looks = |unscored, finished, scoring: Option<ScoringView>| {
+        let mut observed = seen(&[job(10, 0), job(10, 0)], finished);
+        told(&mut observed).unscored = unscored;
+        observed.scoring = scoring;
+        decide(&run(spec.clone(), 10), &observed)
+    };
+    let scoring = |succeeded, failed: Option<&str>| {
+        Some(ScoringView { name: "math-scoring".into(), active: 0, succeeded, failed: failed.map(str::to_owned) })
+    };
+    assert_eq!(looks(5, 10, None).create.len(), 0, "trials still run");
+    assert_eq!(looks(5, 15, None).create[0]["metadata"]["name"], "math-scoring");
+    assert_eq!(looks(100, 0, None).create.len(), 1);
+    assert_eq!(looks(5, 15, scoring(false, None)).create.len(), 0, "one is at it");
+    let stale = looks(5, 15, scoring(true, None));
+    assert_eq!((stale.create.len(), stale.delete), (0, vec!["math-scoring".to_owned()]));
+    let failed = looks(5, 15, scoring(false, Some("backoff limit")));
+    assert_eq!((phase(&failed), condition(&failed, "Failed")), ("Failed", "True/ScoringFailed".into()));
+}
+
+#[test]
+fn the_hubs_builtin_scorers_need_no_job() {
+    let mut observed = seen(&[job(10, 0), job(10, 0)], 15);
+    told(&mut observed).unscored = 5;
+    assert_eq!(decide(&run(json!({}), 10), &observed).create.len(), 0);
+}
+
+#[test]
+fn lost_pods_are_counted_by_reason_and_told_once() {
+    let run = run(json!({}), 10);
+    let mut observed = seen(&[job(3, 7)], 3);
+    let lost = |reason: &str, count| Interruption { reason: reason.into(), count, message: "m".repeat(1000) };
+    told(&mut observed).interruptions = vec![lost("NodeLost", 1), lost("Evicted", 4)];
+    let plan = decide(&run, &observed);
+    let rows: Vec<_> =
+        plan.status["interruptions"].as_array().unwrap().iter().map(|row| (row["reason"].clone(), row["count"].clone())).collect();
+    assert_eq!(rows, [(json!("Evicted"), json!(4)), (json!("NodeLost"), json!(1))]);
+    let warned = |plan: &Plan| plan.notes.iter().filter(|note| note.warning).count();
+    assert_eq!((warned(&plan), warned(&decide(&after(&run, &plan), &observed))), (2, 0));
+}
+
+#[test]
+fn under_kueue_jobs_are_made_suspended_and_left_alone() {
+    let queued = Run { queue: Some("team-a".into()), ..run(json!({}), 10) };
+    let plan = decide(&queued, &seen(&[], 0));
+    assert_eq!((plan.create.len(), plan.create[0]["spec"]["suspend"].clone()), (1, json!(true)));
+    let waiting = JobView { suspended: true, ..job(0, 0) };
+    assert_eq!(decide(&queued, &seen(&[waiting], 0)).change, Vec::<Value>::new());
+}
+
+#[test]
+fn a_status_fits_at_a_million_trials() {
+    let models: Vec<String> = (0..64).map(|model| format!("model-{model}-{}", "x".repeat(240))).collect();
+    let roles: Vec<Value> = (0..2).map(|role| json!({"name": format!("role-{role}-{}", "y".repeat(50)), "models": models})).collect();
+    let run = run(json!({"roles": roles}), 250);
+    let mut observed = seen(&[], 0);
+    observed.dataset = DatasetView::Ready { datapoints: 250, digest: "d".repeat(64) };
+    observed.drift = Some("z".repeat(100_000));
+    let combos = run.spec.as_ref().unwrap().combos().unwrap();
+    let row = |rank: usize| {
+        let combo = combos.get(rank).unwrap();
+        json!({"rank": rank + 1, "combo": combo.id, "models": combo.models, "trials": 250, "failed": 3, "score": "0.5000",
+            "standardError": "0.0100", "latencySeconds": "1.0000", "usd": "0.0001", "tiedWithBest": true, "pareto": true})
+    };
+    let failure = |index: usize| json!({"reason": "AgentExit", "count": 9, "message": "m".repeat(300), "combo": combos.get(index).unwrap().id, "datapoints": "1,".repeat(500)});
+    *told(&mut observed) = Aggregate {
+        status: json!({
+            "trials": {"total": 1_024_000, "pending": 0, "running": 0, "succeeded": 1_000_000, "failed": 0, "unobserved": 0},
+            "results": (0..50).map(row).collect::<Vec<_>>(),
+            "failures": (0..10).map(failure).collect::<Vec<_>>(),
+        }),
+        finished: 1_000_000,
+        interruptions: (0..1000)
+            .map(|index| Interruption { reason: format!("R{index}"), count: index, message: "m".repeat(5000) })
+            .collect(),
+        ..Aggregate::default()
+    };
+    let plan = decide(&run, &observed);
+    let size = plan.status.to_string().len();
+    assert!(size <= status::MAX_BYTES, "{size} bytes");
+    assert!(plan.status["results"].as_array().unwrap().len() > 5, "as much of the ranking as fits");
+    assert!(serde_json::from_value::<agentrun_crds::AgentRunStatus>(plan.status.clone()).is_ok());
+}
+
+/// A Job controller and a hub that do what they are asked, in any order.
+#[derive(Clone)]
+struct World {
+    jobs: BTreeMap<Place, JobView>,
+    final_results: u64,
+}
+
+impl World {
+    fn observed(&self, datapoints: u64, away: bool) -> Observed {
+        let base = seen(&[], 0);
+        let hub = if away {
+            HubView::Away("away".into())
+        } else {
+            HubView::Told(Box::new(Aggregate { finished: self.final_results, ..Aggregate::default() }))
+        };
+        let dataset = DatasetView::Ready { datapoints, digest: "d".into() };
+        Observed { jobs: self.jobs.clone(), hub, dataset, ..base }
+    }
+
+    fn apply(&mut self, plan: &Plan) {
+        for object in &plan.create {
+            let job: k8s_openapi::api::batch::v1::Job = serde_json::from_value(object.clone()).expect("a Job is made");
+            let (place, mut view) = JobView::read(&job).expect("it is ours");
+            view.uid = view.name.clone();
+            self.jobs.insert(place, view);
+        }
+        for change in &plan.change {
+            let view = self.jobs.values_mut().find(|job| job.name == change["metadata"]["name"]).expect("only what exists is changed");
+            let window = Window {
+                suspend: change["spec"]["suspend"] == true,
+                parallelism: change["spec"]["parallelism"].as_u64().expect("a number"),
+            };
+            (view.suspended, view.parallelism) = (window.suspend, window.parallelism);
+        }
+    }
+
+    fn at_once(&self) -> u64 {
+        self.jobs.values().filter(|job| !job.suspended).map(|job| job.need().min(job.parallelism)).sum()
+    }
+
+    /// One trial of some running Job ends.
+    fn end_one(&mut self, pick: usize) {
+        let running: Vec<Place> = self.jobs.iter().filter(|(_, job)| !job.suspended && job.need() > 0).map(|(place, _)| *place).collect();
+        if let Some(place) = running.get(pick % running.len().max(1)) {
+            let job = self.jobs.get_mut(place).expect("it runs");
+            let next = job.succeeded.count() + job.failed.count();
+            if pick.is_multiple_of(3) {
+                job.failed = job.failed.union(&Ranges::parse(&next.to_string()));
+            } else {
+                job.succeeded = job.succeeded.union(&Ranges::parse(&next.to_string()));
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn any_order_of_ends_stops_limits_and_absences_ends_complete(steps in proptest::collection::vec((0_u8..12, 0_usize..50, 1_i32..9), 1..120)) {
+        let mut run = run(json!({"samples": 2}), 5);
+        run.status = Value::Null;
+        let mut world = World { jobs: BTreeMap::new(), final_results: 0 };
+        for (kind, pick, limit) in steps {
+            match kind {
+                0 => run.spec.as_mut().expect("readable").suspend ^= true,
+                1 => run.spec.as_mut().expect("readable").limits.parallelism = limit,
+                2 => { world.jobs.pop_first(); }
+                _ => world.end_one(pick),
+            }
+            world.final_results = world.jobs.values().map(|job| job.succeeded.count() + job.failed.count()).sum();
+            let plan = decide(&run, &world.observed(5, kind == 3));
+            world.apply(&plan);
+            let spec = run.spec.as_ref().expect("readable");
+            if kind != 3 {
+                prop_assert!(world.at_once() <= if spec.suspend { 0 } else { spec.limits.parallelism as u64 }, "{} at once", world.at_once());
+            }
+            run.status = plan.status;
+            if run.status["phase"] == "Complete" { return Ok(()); }
+        }
+        run.spec.as_mut().expect("readable").suspend = false;
+        for pick in 0..200 {
+            world.final_results = world.jobs.values().map(|job| job.succeeded.count() + job.failed.count()).sum();
+            let plan = decide(&run, &world.observed(5, false));
+            world.apply(&plan);
+            run.status = plan.status;
+            world.end_one(pick);
+        }
+        prop_assert_eq!(run.status["phase"].as_str(), Some("Complete"), "{:?}", world.jobs);
+    }
+}
+
+#[test]
+fn a_look_at_a_hundred_thousand_trials_makes_no_more_jobs_than_run() {
+    let run = run(json!({"limits": {"parallelism": 500, "retries": 2}}), 50_000);
+    let mut observed = seen(&[], 0);
+    observed.dataset = DatasetView::Ready { datapoints: 50_000, digest: "d".into() };
+    let plan = decide(&run, &observed);
+    assert_eq!((plan.create.len(), plan.create[0]["spec"]["completions"].as_u64()), (1, Some(CHUNK)));
+}
