@@ -220,8 +220,10 @@ async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory)
         if !run.has_finalizer {
             return Ok((None, 0.0));
         }
-        let jobs_left = context.jobs.state().iter().any(|job| job.owner_references().iter().any(|owner| owner.uid == run.uid));
-        return Ok((cleanup::clean(context, run, jobs_left, now).await?, 0.0));
+        let jobs = context.jobs.state();
+        let ours = jobs.iter().filter(|job| job.owner_references().iter().any(|owner| owner.uid == run.uid));
+        let ending: Vec<bool> = ours.map(|job| job.metadata.deletion_timestamp.is_some()).collect();
+        return Ok((cleanup::clean(context, run, &ending, now).await?, 0.0));
     }
     if !run.has_finalizer {
         cleanup::set_finalizer(context, run, true).await?;

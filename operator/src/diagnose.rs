@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 
 /// The longest message told.
 const MESSAGE_CHARS: usize = 300;
+/// Seconds after which a pod takes too long to start, whatever it waits for.
+const SLOW_SECONDS: u64 = 60;
 
 /// What is wrong with a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +56,8 @@ pub fn failed(pod: &Pod, agent: Option<&str>) -> Option<Diagnosis> {
     Some(others_end(status))
 }
 
-/// Why a pod does not start; `None` where nothing is wrong with it so far.
-pub fn pending(pod: &Pod) -> Option<Diagnosis> {
+/// Why a pod does not start, `seconds` after it was made; `None` where nothing is wrong with it so far.
+pub fn pending(pod: &Pod, seconds: u64) -> Option<Diagnosis> {
     let status = pod.status.as_ref()?;
     if let Some(condition) = condition(status, "PodScheduled").filter(|condition| condition.status == "False") {
         // A gate is somebody's wish, not a fault.
@@ -64,7 +66,22 @@ pub fn pending(pod: &Pod) -> Option<Diagnosis> {
         return (!waits).then(|| Diagnosis::new(FailureReason::Unschedulable, message));
     }
     let found = containers(status).find_map(waiting);
-    found.or_else(|| sidecars_end(status))
+    found.or_else(|| sidecars_end(status)).or_else(|| (seconds >= SLOW_SECONDS).then(|| slow(status)))
+}
+
+/// A pod that nothing is known to be wrong with, and that takes too long: as where a volume or a network is not to be had, which only Events tell.
+fn slow(status: &PodStatus) -> Diagnosis {
+    let is_up = |state: &ContainerStatus| state.state.as_ref().is_some_and(|state| state.running.is_some());
+    let sidecar = status.init_container_statuses.iter().flatten().find(|container| container.name == SIDECAR_CONTAINER);
+    if sidecar.is_some_and(|sidecar| is_up(sidecar) && sidecar.started != Some(true)) {
+        return Diagnosis::new(
+            FailureReason::SidecarLost,
+            "the sidecar runs but is not ready: it waits for the hub, or for its trial; see its log",
+        );
+    }
+    let word = containers(status).find_map(|container| container.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    let message = format!("the pod takes long to start ({}): see its Events", word.unwrap_or("no container was started yet"));
+    Diagnosis::new(FailureReason::Spawn, message)
 }
 
 fn disrupted(status: &PodStatus) -> Option<Diagnosis> {

@@ -118,9 +118,9 @@ fn waits(pod: &Pod, now: Timestamp) -> Option<Waiting> {
         return None;
     }
     let (place, index) = cell(pod)?;
-    let diagnosis = diagnose::pending(pod)?;
     let made = pod.metadata.creation_timestamp.as_ref()?.0;
     let seconds = u64::try_from(now.duration_since(made).as_secs()).unwrap_or_default();
+    let diagnosis = diagnose::pending(pod, seconds)?;
     Some(Waiting { place, index, uid: pod.uid()?, diagnosis, seconds })
 }
 
@@ -165,6 +165,7 @@ mod tests {
         let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]});
         let found = waits(&pod("a", "math", "job-1", unschedulable), now).unwrap();
         assert_eq!((found.place, found.index, found.seconds), (Place { chunk: 0, combo: 2 }, 7, 150));
-        assert_eq!(waits(&pod("a", "math", "job-1", json!({"phase": "Pending"})), now), None);
+        let early: Timestamp = "2026-11-22T10:00:30Z".parse().unwrap();
+        assert_eq!(waits(&pod("a", "math", "job-1", json!({"phase": "Pending"})), early), None);
     }
 }

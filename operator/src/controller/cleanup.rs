@@ -38,16 +38,18 @@ pub fn step(jobs_left: bool, hub_failed: bool, seconds: u64, patience: Duration)
     Step::DeleteData
 }
 
-/// Cleans up as far as it gets; when to look again.
+/// Cleans up as far as it gets; when to look again. `jobs` are those that are left, each with whether it is being deleted.
 ///
 /// # Errors
 /// The API server's.
-pub async fn clean(context: &Context, run: &Run, jobs_left: bool, now: Timestamp) -> Result<Option<Duration>, Error> {
+pub async fn clean(context: &Context, run: &Run, jobs: &[bool], now: Timestamp) -> Result<Option<Duration>, Error> {
     let deleted: Option<Timestamp> = run.deleted_at.as_deref().and_then(|time| time.parse().ok());
     let seconds = deleted.and_then(|deleted| u64::try_from(now.duration_since(deleted).as_secs()).ok()).unwrap_or_default();
-    match step(jobs_left, false, seconds, context.hub_patience) {
+    match step(!jobs.is_empty(), false, seconds, context.hub_patience) {
         Step::DeleteJobs => {
-            delete_jobs(context, run).await?;
+            if jobs.iter().any(|is_ending| !is_ending) {
+                delete_jobs(context, run).await?;
+            }
             return Ok(Some(Duration::from_secs(5)));
         }
         Step::DeleteData | Step::LetGo => {}

@@ -118,8 +118,27 @@ fn what_a_waiting_pod_waits_for_is_told() {
         (json!({"phase": "Pending"}), None),
     ];
     for (status, expected) in table {
-        let found = pending(&pod(status.clone(), false)).map(|found| (found.reason, found.hopeless));
+        let found = pending(&pod(status.clone(), false), 59).map(|found| (found.reason, found.hopeless));
         assert_eq!(found, expected, "{status}");
+    }
+}
+
+#[test]
+fn a_pod_that_takes_too_long_is_told_whatever_it_waits_for() {
+    use FailureReason::*;
+    let mut sidecar = container(SIDECAR_CONTAINER, json!({"running": {}}));
+    sidecar["started"] = json!(false);
+    let creating = container("agent", json!({"waiting": {"reason": "ContainerCreating"}}));
+    let table = [
+        (json!({"phase": "Pending", "initContainerStatuses": [sidecar], "containerStatuses": [creating]}), SidecarLost, "not ready"),
+        (json!({"phase": "Pending", "containerStatuses": [creating]}), Spawn, "ContainerCreating"),
+        (json!({"phase": "Pending"}), Spawn, "no container"),
+    ];
+    for (status, reason, part) in table {
+        let pod = pod(status, false);
+        assert_eq!(pending(&pod, 59), None);
+        let found = pending(&pod, 60).unwrap();
+        assert!(found.reason == reason && found.message.contains(part) && !found.hopeless, "{found:?}");
     }
 }
 

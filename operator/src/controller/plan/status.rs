@@ -43,14 +43,26 @@ pub fn build(run: &Run, observed: &Observed, grid: Option<Grid>, judged: &Judged
         let all = grid.trials();
         status.insert("trials".into(), json!({"total": all, "pending": all, "running": 0, "succeeded": 0, "failed": 0, "unobserved": 0}));
     }
+    let progress = progress(&status);
+    insert(&mut status, "progress", progress.map(Value::from));
     bounded(status)
+}
+
+/// Trials that have ended, of all: `12/40`.
+fn progress(status: &Map<String, Value>) -> Option<String> {
+    let trials = status.get("trials")?;
+    let count = |key: &str| trials.get(key).and_then(Value::as_u64).unwrap_or_default();
+    Some(format!("{}/{}", count("succeeded") + count("failed") + count("unobserved"), count("total")))
 }
 
 /// Whether only sums differ, and the last write is so short ago that the difference can wait. Large runs are not written for every trial.
 pub fn can_wait(before: &Value, after: &Value, seconds: f64) -> bool {
     let rest = |status: &Value| -> Map<String, Value> {
         let fields = status.as_object().into_iter().flatten();
-        fields.filter(|(key, _)| !SUMS.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect()
+        fields
+            .filter(|(key, _)| !SUMS.contains(&key.as_str()) && *key != "progress")
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     };
     let total = after.pointer("/trials/total").and_then(Value::as_u64).unwrap_or_default();
     let interval = (total as f64 / 1000.0).min(10.0);
@@ -124,7 +136,7 @@ mod tests {
 
     #[test]
     fn sums_of_a_large_run_can_wait_and_nothing_else_can() {
-        let status = |total: u64, running: u64, phase: &str| json!({"phase": phase, "trials": {"total": total, "running": running}});
+        let status = |total: u64, running: u64, phase: &str| json!({"phase": phase, "progress": running.to_string(), "trials": {"total": total, "running": running}});
         let (before, after) = (status(100_000, 1, "Running"), status(100_000, 2, "Running"));
         assert!(can_wait(&before, &after, 9.0) && !can_wait(&before, &after, 10.0));
         assert!(!can_wait(&before, &status(100_000, 1, "Suspended"), 1.0));
