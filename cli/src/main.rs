@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cluster;
 mod local;
 mod printer;
 mod report;
@@ -45,9 +46,13 @@ async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(arguments) => verbs::run::run(arguments, context).await,
         Verb::Exec(arguments) => verbs::exec::run(arguments, context).await,
-        Verb::Get(arguments) => verbs::get::run(arguments, context),
-        Verb::Calls(arguments) => verbs::calls::run(arguments, context),
-        Verb::Export(arguments) => verbs::export::run(arguments, context),
+        Verb::Get(arguments) => verbs::get::run(arguments, context).await,
+        Verb::Calls(arguments) => verbs::calls::run(arguments, context).await,
+        Verb::Export(arguments) => verbs::export::run(arguments, context).await,
+        Verb::Apply(arguments) => verbs::apply::run(arguments, context).await,
+        Verb::Watch(arguments) => verbs::watch::run(arguments, context).await,
+        Verb::Logs(arguments) => verbs::logs::run(arguments, context).await,
+        Verb::Delete(arguments) => verbs::delete::run(arguments, context).await,
         Verb::Cache(arguments) => verbs::cache::run(arguments, context),
         Verb::Validate(arguments) => verbs::validate::run(arguments, context),
         Verb::Completion(arguments) => verbs::completion::run(arguments, context),

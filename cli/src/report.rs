@@ -1,5 +1,9 @@
 //! A run as it stands: the resource with its status, and the ranking behind it.
 
+pub(crate) mod cluster;
+
+use std::fmt;
+
 use agentrun_crds::{
     AgentRun, AgentRunStatus,
     status::{Condition, Phase},
@@ -16,6 +20,41 @@ use crate::local::{identity, observed};
 /// The annotation that says that no model has answered.
 const SIMULATED: &str = "agentrun.dev/simulated";
 
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing was started.
+    Pending,
+    /// Trials run or are still to be run.
+    Running,
+    /// Its process was stopped or killed.
+    Interrupted,
+    /// Its manifest stops it.
+    Suspended,
+    /// Every trial has ended.
+    Complete,
+    /// It cannot go on.
+    Failed,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}
+
+impl From<Stored> for Standing {
+    fn from(phase: Stored) -> Self {
+        match phase {
+            Stored::Running => Self::Running,
+            Stored::Interrupted => Self::Interrupted,
+            Stored::Suspended => Self::Suspended,
+            Stored::Complete => Self::Complete,
+            Stored::Failed => Self::Failed,
+        }
+    }
+}
+
 /// A run as it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
@@ -26,7 +65,7 @@ pub(crate) struct Report {
     /// The run in numbers.
     pub(crate) summary: Summary,
     /// Where it stands, as far as can be told from here.
-    pub(crate) phase: Stored,
+    pub(crate) phase: Standing,
     /// Whether the answers were made up.
     pub(crate) simulated: bool,
 }
@@ -79,7 +118,7 @@ impl Report {
         if simulated {
             resource.metadata.annotations.insert(SIMULATED.to_owned(), "true".to_owned());
         }
-        Ok(Self { resource, ranked, summary, phase, simulated })
+        Ok(Self { resource, ranked, summary, phase: phase.into(), simulated })
     }
 
     /// The run's name.

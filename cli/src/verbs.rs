@@ -1,13 +1,17 @@
 //! What each verb does. A verb returns the exit code; an error is told by `main`.
 
+pub(crate) mod apply;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod completion;
+pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod get;
+pub(crate) mod logs;
 pub(crate) mod run;
 pub(crate) mod validate;
+pub(crate) mod watch;
 
 use std::{fs::File, path::PathBuf};
 
@@ -101,8 +105,11 @@ impl Context {
         known.dedup();
         let folder = self.state.display();
         match known.as_slice() {
-            [] => bail!("there is no run `{name}`: the state folder {folder} holds none"),
-            known => bail!("there is no run `{name}` in the state folder {folder}; there is {}", known.join(", ")),
+            [] => bail!("there is no run `{name}`: the state folder {folder} holds none; --cluster looks in the cluster"),
+            known => bail!(
+                "there is no run `{name}` in the state folder {folder}; there is {}; --cluster looks in the cluster",
+                known.join(", ")
+            ),
         }
     }
 }

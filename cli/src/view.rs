@@ -1,6 +1,7 @@
 //! Data as text. Nothing here prints.
 
 pub(crate) mod calls;
+pub(crate) mod conditions;
 pub(crate) mod parquet;
 pub(crate) mod run;
 pub(crate) mod runs;

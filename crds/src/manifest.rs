@@ -105,6 +105,17 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<AgentRun, Mistakes> {
     std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to())).and_then(parse)
 }
 
+/// Reads a manifest from a file's bytes as it is written, without defaults: what is to be applied to a cluster.
+///
+/// # Errors
+/// As [`parse_bytes`].
+pub fn written(bytes: &[u8]) -> Result<Value, Mistakes> {
+    parse_bytes(bytes)?;
+    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
+    let mut mistakes = Mistakes::default();
+    yaml::read(text, &mut mistakes).map(|tree| check::without_nulls(&tree)).ok_or(mistakes)
+}
+
 /// Checks a resource that is JSON already, such as the output of `agentrun run -o json`. All places are line 1.
 ///
 /// # Errors

@@ -71,6 +71,8 @@ pub struct Settings {
     pub audience: String,
     /// Bounds on leases.
     pub leases: Bounds,
+    /// How long no lease is given after the start, so that leaders of before can renew theirs.
+    pub grace: Duration,
     /// Which runs' data is kept.
     pub retention: Retention,
     /// The most connections at once.
@@ -94,6 +96,7 @@ impl Settings {
             operator: args.operator.clone(),
             audience: args.audience.clone(),
             leases: Bounds::default(),
+            grace: Bounds::default().length,
             retention: args.retention(),
             connections: args.max_connections,
             body_bytes: usize::try_from(args.body_memory).unwrap_or(usize::MAX),
@@ -146,7 +149,7 @@ impl Service {
         let (listener, address) = listen(settings.listen).await?;
         let (admin, admin_address) = listen(settings.admin_listen).await?;
         let authenticator = Authenticator::new(cluster, &settings.audience, &settings.operator);
-        let grace = Instant::now() + settings.leases.length;
+        let grace = Instant::now() + settings.grace;
         let state = Arc::new(State::new(archive, authenticator, settings.leases, grace, settings.body_bytes));
         let handle = Handle::new();
         let mut background = JoinSet::new();

@@ -84,10 +84,10 @@ pub fn server_config(certificate: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>
 }
 
 /// The certificate in use: `None` until the first one came.
-pub(crate) type Current = watch::Receiver<Option<RustlsConfig>>;
+pub type Current = watch::Receiver<Option<RustlsConfig>>;
 
 /// Follows the certificate at `source`, as long as the task lives. `client` is needed for a Secret alone.
-pub(crate) fn follow(source: Source, client: Option<Client>) -> Current {
+pub fn follow(source: Source, client: Option<Client>) -> Current {
     let (sender, receiver) = watch::channel(None);
     match (source, client) {
         (Source::Files { certificate, key }, _) => drop(tokio::spawn(follow_files(certificate, key, sender))),

@@ -217,7 +217,10 @@ fn placed(mistakes: Vec<String>, manifest: &[u8]) -> Vec<String> {
 }
 
 /// Reads a manifest's text and tells all its mistakes with their places.
-fn read_manifest(path: &Path) -> Result<(AgentRun, Vec<u8>), PlanError> {
+///
+/// # Errors
+/// The file cannot be read, or has mistakes.
+pub(crate) fn read_manifest(path: &Path) -> Result<(AgentRun, Vec<u8>), PlanError> {
     let failed = |source| PlanError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;

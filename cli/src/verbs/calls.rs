@@ -1,12 +1,17 @@
 //! `agentrun calls`: the records of calls.
 
+use std::collections::VecDeque;
+
 use agentrun_llm::call::CallRecord;
+use agentrun_protocol::query;
 use agentrun_sidecar::journal::{Filter, Reader};
 use anyhow::Context as _;
+use serde_json::Value;
 
 use super::{COMPLETE, Context, Refused};
 use crate::{
     args::{self, Format},
+    cluster::Cluster,
     settings::State,
     view,
 };
@@ -29,9 +34,12 @@ const OUTCOMES: [&str; 11] = [
 ];
 
 /// Shows the newest calls that the filters let through, in the order they ended.
-pub(crate) fn run(arguments: args::Calls, context: &Context) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: args::Calls, context: &Context) -> anyhow::Result<u8> {
     if let Some(outcome) = arguments.outcome.as_deref().filter(|outcome| !OUTCOMES.contains(outcome)) {
         return Err(Refused(format!("--outcome: no call ends `{outcome}`; there is {}", OUTCOMES.join(", "))).into());
+    }
+    if let Some(target) = arguments.place.cluster() {
+        return in_cluster(&arguments, target, context).await;
     }
     let state = match &arguments.name {
         Some(name) => context.find(name, arguments.simulated)?.0,
@@ -43,17 +51,79 @@ pub(crate) fn run(arguments: args::Calls, context: &Context) -> anyhow::Result<u
     } else {
         Vec::new()
     };
-    if arguments.limit.is_none() && limit > 0 && records.len() as u64 == limit {
-        context.printer.note(&format!("these are the newest {limit}; --limit N shows more, --offset N earlier ones"));
-    }
-    if records.is_empty() {
-        context.printer.note("no call is recorded that fits");
-    }
+    say_how_many(&arguments, limit, records.len(), context);
     if state.is_simulated() && arguments.name.is_none() {
         context.printer.note("these calls are simulated: no model was asked");
     }
     context.printer.data(&bytes(&records, arguments.output)?)?;
     Ok(COMPLETE)
+}
+
+fn say_how_many(arguments: &args::Calls, limit: u64, shown: usize, context: &Context) {
+    if arguments.limit.is_none() && limit > 0 && shown as u64 == limit {
+        context.printer.note(&format!("these are the newest {limit}; --limit N shows more, --offset N earlier ones"));
+    }
+    if shown == 0 {
+        context.printer.note("no call is recorded that fits");
+    }
+}
+
+/// The same of a cluster's run, from its hub.
+async fn in_cluster(arguments: &args::Calls, target: &args::Target, context: &Context) -> anyhow::Result<u8> {
+    let Some(name) = &arguments.name else {
+        return Err(Refused("name the run whose calls are wanted: the hub keeps them by run".to_owned()).into());
+    };
+    let cluster = Cluster::connect(target).await?;
+    let hub = cluster.hub().await?;
+    let limit = arguments.limit.unwrap_or(if arguments.output == Format::Table { TABLE_ROWS } else { 0 });
+    let mut filter = query(arguments);
+    let mut newest = Newest::new(limit, arguments.offset);
+    while arguments.limit != Some(0) {
+        let page = hub.calls(name, &filter).await?;
+        newest.add(page.items);
+        filter.cursor = page.next;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    let records = newest.records().into_iter().map(serde_json::from_value).collect::<Result<Vec<CallRecord>, _>>();
+    let records = records.context("reading the hub's records: were they written by another version?")?;
+    say_how_many(arguments, limit, records.len(), context);
+    context.printer.data(&bytes(&records, arguments.output)?)?;
+    Ok(COMPLETE)
+}
+
+/// The last of many, without all being kept.
+struct Newest {
+    /// `None`: all.
+    limit: Option<usize>,
+    offset: usize,
+    kept: VecDeque<Value>,
+}
+
+impl Newest {
+    fn new(limit: u64, offset: u64) -> Self {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self { limit: (limit > 0).then(|| size(limit)), offset: size(offset), kept: VecDeque::new() }
+    }
+
+    fn add(&mut self, items: Vec<Value>) {
+        self.kept.extend(items);
+        let most = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(self.offset));
+        let over = self.kept.len().saturating_sub(most);
+        self.kept.drain(..over);
+    }
+
+    fn records(mut self) -> Vec<Value> {
+        self.kept.truncate(self.kept.len().saturating_sub(self.offset));
+        self.kept.into()
+    }
+}
+
+fn query(arguments: &args::Calls) -> query::Filter {
+    let Filter { data_id, combo_id, agent_id, model, cached, outcome, since, .. } = filter(arguments, 0);
+    let since = since.map(|since| since.to_string());
+    query::Filter { data_id, combo_id, agent_id, model, cached, outcome, since, ..query::Filter::default() }
 }
 
 fn filter(arguments: &args::Calls, limit: u64) -> Filter {
@@ -91,6 +161,18 @@ mod tests {
     use agentrun_llm::call::Outcome;
 
     use super::*;
+
+    #[test]
+    fn the_newest_are_kept_whatever_the_pages() {
+        let pages = || [vec![1, 2, 3], vec![4], vec![5, 6]].map(|page| page.into_iter().map(Value::from).collect::<Vec<_>>());
+        for (limit, offset, expected) in
+            [(2, 0, vec![5, 6]), (2, 1, vec![4, 5]), (0, 4, vec![1, 2]), (9, 0, vec![1, 2, 3, 4, 5, 6]), (1, 9, vec![])]
+        {
+            let mut newest = Newest::new(limit, offset);
+            pages().into_iter().for_each(|page| newest.add(page));
+            assert_eq!(newest.records(), expected.into_iter().map(Value::from).collect::<Vec<_>>(), "{limit}, {offset}");
+        }
+    }
 
     #[test]
     fn every_outcome_of_a_record_can_be_asked_for() {

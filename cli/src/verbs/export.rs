@@ -2,26 +2,27 @@
 
 use std::{fs, path::Path};
 
+use agentrun_eval::report::{self, Table};
+use agentrun_hub::{Spending, TrialId, TrialRecord, TrialState};
+use agentrun_protocol::query::{Filter, Trial};
 use anyhow::Context as _;
 
 use super::{COMPLETE, Context, Refused};
 use crate::{
     args::{self, ExportFormat},
-    report::Report,
+    cluster::Cluster,
+    report::{Report, cluster::ranked},
     view,
 };
 
 /// Writes one row a combo, best first, or one a trial.
-pub(crate) fn run(arguments: args::Export, context: &Context) -> anyhow::Result<u8> {
+pub(crate) async fn run(arguments: args::Export, context: &Context) -> anyhow::Result<u8> {
     if arguments.output == ExportFormat::Parquet && arguments.to.is_none() && context.printer.data_is_seen() {
         return Err(Refused("Parquet is not for a terminal: write it with --to FILE, or to a pipe".to_owned()).into());
     }
-    let (state, store, run) = context.find(&arguments.name, arguments.simulated)?;
-    let trials = store.trials(run.id)?;
-    let table = if arguments.trials {
-        view::trials::columns(&trials, state.is_simulated())
-    } else {
-        view::run::columns(&Report::of(&run, &trials, state.is_simulated())?)
+    let table = match arguments.place.cluster() {
+        Some(target) => of_cluster(&arguments, &Cluster::connect(target).await?).await?,
+        None => of_machine(&arguments, context)?,
     };
     let bytes = match arguments.output {
         ExportFormat::Csv => view::csv(&table)?,
@@ -33,6 +34,46 @@ pub(crate) fn run(arguments: args::Export, context: &Context) -> anyhow::Result<
         Some(path) => write(path, &bytes)?,
     }
     Ok(COMPLETE)
+}
+
+fn of_machine(arguments: &args::Export, context: &Context) -> anyhow::Result<Table> {
+    let (state, store, run) = context.find(&arguments.name, arguments.simulated)?;
+    let trials = store.trials(run.id)?;
+    Ok(if arguments.trials {
+        view::trials::columns(&trials, state.is_simulated())
+    } else {
+        view::run::columns(&Report::of(&run, &trials, state.is_simulated())?)
+    })
+}
+
+/// The whole table is the hub's: the resource's status holds the best alone.
+async fn of_cluster(arguments: &args::Export, cluster: &Cluster) -> anyhow::Result<Table> {
+    let hub = cluster.hub().await?;
+    if arguments.trials {
+        let trials = hub.trials(&arguments.name, Filter::default()).await?;
+        return Ok(view::trials::columns(&trials.into_iter().map(record).collect::<Vec<_>>(), false));
+    }
+    let results = hub.results(&arguments.name).await?;
+    let ranked: Vec<_> = results.iter().map(ranked).collect();
+    Ok(view::with_column(report::csv(&ranked), "simulated", "false"))
+}
+
+/// A trial of the hub's, as this machine's store has its own.
+fn record(trial: Trial) -> TrialRecord {
+    let id = TrialId { combo: trial.combo_id, data_id: trial.data_id, sample: trial.sample };
+    let state = trial.state.parse().unwrap_or(TrialState::Pending);
+    TrialRecord {
+        attempt: trial.attempts,
+        state,
+        reason: trial.reason,
+        message: trial.message,
+        score: trial.score,
+        score_reason: trial.score_reason,
+        latency_seconds: trial.latency_seconds,
+        spending: Spending { calls: trial.calls, usd: trial.usd.and_then(|usd| usd.parse().ok()), ..Spending::default() },
+        output: trial.output,
+        ..TrialRecord::pending(id)
+    }
 }
 
 /// The file appears whole, or the old one stays.

@@ -20,7 +20,7 @@ use crate::{
         stop::Stop,
         trial::Bench,
     },
-    report::Report,
+    report::{Report, Standing},
     settings::State,
     simulate::{Simulation, Simulator},
     view,
@@ -186,9 +186,9 @@ fn show(arguments: &args::Run, context: &Context, state: &State, store: &Store, 
     };
     context.printer.data(&bytes)?;
     Ok(match report.phase {
-        Phase::Complete | Phase::Suspended => COMPLETE,
-        Phase::Interrupted => INTERRUPTED,
-        Phase::Failed | Phase::Running => {
+        Standing::Complete | Standing::Suspended => COMPLETE,
+        Standing::Interrupted => INTERRUPTED,
+        Standing::Failed | Standing::Running | Standing::Pending => {
             explain(context, &report);
             FAILED
         }

@@ -2,17 +2,15 @@
 
 use std::fmt::Write;
 
-use agentrun_eval::{
-    decimal,
-    report::{self, Table},
-};
-use agentrun_hub::Phase;
-
 use super::{
     table::{draw, shown},
     with_column,
 };
-use crate::report::Report;
+use crate::report::{Report, Standing};
+use agentrun_eval::{
+    decimal,
+    report::{self, Table},
+};
 
 /// How many rows are shown; all are in the exports.
 const ROWS: usize = 50;
@@ -53,13 +51,14 @@ fn title(report: &Report) -> String {
     format!("{}{simulated}: {}, {}\n", report.name(), phase(report.phase), parts.join(", "))
 }
 
-fn phase(phase: Phase) -> &'static str {
+fn phase(phase: Standing) -> &'static str {
     match phase {
-        Phase::Running => "running",
-        Phase::Interrupted => "interrupted (the same command goes on)",
-        Phase::Suspended => "suspended",
-        Phase::Complete => "complete",
-        Phase::Failed => "failed",
+        Standing::Pending => "pending",
+        Standing::Running => "running",
+        Standing::Interrupted => "interrupted (the same command goes on)",
+        Standing::Suspended => "suspended",
+        Standing::Complete => "complete",
+        Standing::Failed => "failed",
     }
 }
 
