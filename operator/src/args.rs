@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Makes AgentRuns into Jobs, and puts the sidecar into pods.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "agentrun-operator", version, about)]
 pub struct Args {
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// The operator's own namespace: its Secrets and its Lease are there.
     #[arg(long, env = "AGENTRUN_NAMESPACE", default_value = "agentrun-system")]
     pub namespace: String,
@@ -81,6 +85,17 @@ pub struct Args {
     /// Log lines as JSON.
     #[arg(long, env = "AGENTRUN_LOG_JSON")]
     pub log_json: bool,
+}
+
+/// What the program can do beside operating.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Ask the API server for a labelled pod, without making it; fail unless the sidecar is in it.
+    SelfTest {
+        /// The namespace that the pod is asked for in.
+        #[arg(long, default_value = "default")]
+        namespace: String,
+    },
 }
 
 #[cfg(test)]

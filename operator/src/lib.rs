@@ -20,6 +20,7 @@ pub mod objects;
 pub mod pods;
 pub mod ranges;
 pub mod run;
+pub mod self_test;
 mod start;
 pub mod templates;
 #[cfg(test)]

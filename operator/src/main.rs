@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-use agentrun_operator::args::Args;
+use agentrun_operator::args::{Args, Command};
+use agentrun_operator::{self_test, sentence};
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,17 @@ async fn main() -> ExitCode {
     }
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    match agentrun_operator::start(args, stop).await {
+    if let Some(Command::SelfTest { namespace }) = &args.command {
+        return ended(self_test::run(namespace).await.map_err(|error| sentence(&error)), "the self-test failed");
+    }
+    ended(agentrun_operator::start(args, stop).await.map_err(|error| sentence(&error)), "the operator ends")
+}
+
+fn ended(outcome: Result<(), String>, what: &str) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = agentrun_operator::sentence(&error), "the operator ends");
+            tracing::error!(error, "{what}");
             ExitCode::FAILURE
         }
     }
