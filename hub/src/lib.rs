@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aggregate;
 mod api;
 pub mod archive;
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod lease;
 mod metrics;
 mod record;
 mod retention;
+mod scoring;
 pub mod service;
 mod store;
 pub mod tls;

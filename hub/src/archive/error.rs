@@ -22,7 +22,7 @@ pub enum Kind {
 }
 
 /// What can go wrong with the archive.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArchiveError {
     /// The settings name no usable store.
     #[error("{0}")]

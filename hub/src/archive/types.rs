@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use agentrun_protocol::trial::Assignment;
+use serde::{Deserialize, Serialize};
 
 /// The most bytes of a batch of records.
 pub const BATCH_BYTES: usize = 16 << 20;
@@ -87,7 +88,7 @@ pub struct Place {
 }
 
 /// What a pod that others made says of itself; empty where it does not say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The datapoint.
     pub data_id: String,

@@ -1,0 +1,210 @@
+//! The one writer: decisions of many callers are committed together, in the order they were made.
+//!
+//! A decision is made on state in memory that may be ahead of what is stored. So when a commit fails, everything that was decided after it
+//! is refused, and the epoch changes: state of an earlier epoch is of no use and must be read again.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::{
+    backend::Backend,
+    change::{Changes, Table},
+    error::ArchiveError,
+};
+
+/// The most bytes that are committed together.
+const GROUP_BYTES: usize = 8 << 20;
+/// The most bytes that wait to be written; who has more waits with it.
+const WAITING_BYTES: usize = 64 << 20;
+/// How long writes are refused at once after one found no room.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// A decision on its way to the disk.
+pub(crate) type Committed = oneshot::Receiver<Result<(), ArchiveError>>;
+
+enum Job {
+    Write {
+        epoch: u64,
+        changes: Changes,
+        done: oneshot::Sender<Result<(), ArchiveError>>,
+        room: OwnedSemaphorePermit,
+    },
+    /// Removes so many rows of a run, and tells how many there were. When there were none, its documents in these tables go too.
+    Purge {
+        run: i64,
+        most: usize,
+        forget: Vec<Table>,
+        done: oneshot::Sender<Result<usize, ArchiveError>>,
+    },
+    /// Removes the oldest answers until so many bytes are left, and tells how many are.
+    Trim {
+        bytes: u64,
+        done: oneshot::Sender<Result<u64, ArchiveError>>,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    epoch: u64,
+    /// Why the last commit failed, and when.
+    problem: Option<(ArchiveError, Instant)>,
+}
+
+/// Room in the queue, to be held before the state is locked.
+pub(crate) struct Room(OwnedSemaphorePermit);
+
+/// The queue to the writer.
+pub(crate) struct Committer {
+    queue: mpsc::UnboundedSender<Job>,
+    health: Arc<Mutex<Health>>,
+    room: Arc<Semaphore>,
+}
+
+impl Committer {
+    /// Starts the writer. It ends when this is dropped and the queue is empty.
+    pub(crate) fn start(backend: Backend) -> Self {
+        let (queue, jobs) = mpsc::unbounded_channel();
+        let health = Arc::new(Mutex::default());
+        tokio::spawn(Writer { backend, health: health.clone() }.run(jobs));
+        Self { queue, health, room: Arc::new(Semaphore::new(WAITING_BYTES)) }
+    }
+
+    /// The epoch that state must be of.
+    pub(crate) fn epoch(&self) -> u64 {
+        lock(&self.health).epoch
+    }
+
+    /// Whether writes may be taken now.
+    ///
+    /// # Errors
+    /// The last commit failed, and that is not long ago.
+    pub(crate) fn writable(&self) -> Result<(), ArchiveError> {
+        match &lock(&self.health).problem {
+            Some((problem @ ArchiveError::Fenced, _)) => Err(problem.clone()),
+            Some((problem, at)) if at.elapsed() < REFUSED => Err(problem.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until about so many bytes more may wait to be written.
+    pub(crate) async fn room(&self, bytes: usize) -> Result<Room, ArchiveError> {
+        self.writable()?;
+        let bytes = u32::try_from(bytes.clamp(1, WAITING_BYTES)).unwrap_or(u32::MAX);
+        let permit = self.room.clone().acquire_many_owned(bytes).await;
+        permit.map(Room).map_err(|_| stopped())
+    }
+
+    /// Queues a decision. To be called while the state that it was made on is locked, so that the order of decisions is that of commits.
+    /// One without rows is done when all before it are.
+    ///
+    /// # Errors
+    /// The state is of an earlier epoch.
+    pub(crate) fn push(&self, epoch: u64, changes: Changes, room: Room) -> Result<Committed, ArchiveError> {
+        let health = lock(&self.health);
+        if health.epoch != epoch {
+            return Err(health.problem.as_ref().map_or_else(stopped, |(problem, _)| problem.clone()));
+        }
+        let (done, committed) = oneshot::channel();
+        self.queue.send(Job::Write { epoch, changes, done, room: room.0 }).map_err(|_| stopped())?;
+        Ok(committed)
+    }
+
+    /// Removes at most so many rows of a run; gives how many there were. When there were none, its documents in these tables go too.
+    pub(crate) async fn purge(&self, run: i64, most: usize, forget: Vec<Table>) -> Result<usize, ArchiveError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.send(Job::Purge { run, most, forget, done }).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Removes the oldest answers until at most so many bytes are left; gives how many are.
+    pub(crate) async fn trim(&self, bytes: u64) -> Result<u64, ArchiveError> {
+        let (done, answer) = oneshot::channel();
+        self.queue.send(Job::Trim { bytes, done }).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+/// Waits until a decision is durable.
+pub(crate) async fn durable(committed: Committed) -> Result<(), ArchiveError> {
+    committed.await.map_err(|_| stopped())?
+}
+
+fn stopped() -> ArchiveError {
+    ArchiveError::Unavailable("it is being closed".to_owned())
+}
+
+fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
+    health.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Writer {
+    backend: Backend,
+    health: Arc<Mutex<Health>>,
+}
+
+impl Writer {
+    async fn run(self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        let mut next = jobs.recv().await;
+        while let Some(job) = next.take() {
+            match job {
+                Job::Write { .. } => next = self.group(job, &mut jobs).await,
+                // Whoever asked may have gone; what was asked for is done.
+                Job::Purge { run, most, forget, done } => drop(done.send(self.purge(run, most, forget).await)),
+                Job::Trim { bytes, done } => drop(done.send(self.backend.trim(bytes).await)),
+            }
+            if next.is_none() {
+                next = jobs.recv().await;
+            }
+        }
+    }
+
+    async fn purge(&self, run: i64, most: usize, forget: Vec<Table>) -> Result<usize, ArchiveError> {
+        let removed = self.backend.purge(run, most).await?;
+        if removed == 0 {
+            self.backend.forget(run, forget).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Commits a decision and those that wait behind it; gives the job that ended the group, if any.
+    async fn group(&self, first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Option<Job> {
+        let epoch = lock(&self.health).epoch;
+        let (mut group, mut waiting, mut bytes) = (Changes::default(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match job {
+                Job::Write { epoch: made, done, .. } if made != epoch => drop(done.send(Err(self.problem()))),
+                Job::Write { changes, done, room, .. } => {
+                    bytes += changes.bytes();
+                    group.extend(changes);
+                    waiting.push((done, room));
+                }
+                other => {
+                    next = Some(other);
+                    break;
+                }
+            }
+            if bytes < GROUP_BYTES {
+                next = jobs.try_recv().ok();
+            }
+        }
+        let result = if group.is_empty() { Ok(()) } else { self.backend.write(group).await };
+        if let Err(problem) = &result {
+            tracing::error!(%problem, "cannot write to the store");
+            let mut health = lock(&self.health);
+            *health = Health { epoch: health.epoch + 1, problem: Some((problem.clone(), Instant::now())) };
+        } else if bytes > 0 {
+            lock(&self.health).problem = None;
+        }
+        waiting.into_iter().for_each(|(done, _)| drop(done.send(result.clone())));
+        next
+    }
+
+    fn problem(&self) -> ArchiveError {
+        lock(&self.health).problem.as_ref().map_or_else(stopped, |(problem, _)| problem.clone())
+    }
+}

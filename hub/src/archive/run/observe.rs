@@ -1,0 +1,99 @@
+//! What the operator saw: pods that ended badly, and how far the Jobs are.
+
+use agentrun_eval::trial::{Failure, FailureReason, Observation, TrialState};
+use agentrun_protocol::run::{Interruption, JobProgress, PodFailure};
+use jiff::Timestamp;
+
+use super::{Changes, RunState, Stands};
+use crate::archive::{
+    attempt::Attempt,
+    error::ArchiveError,
+    ranges::Indexes,
+    types::{AttemptId, Place},
+    verdict::Counted,
+};
+
+/// The longest message that is kept, in characters.
+const MESSAGE_CHARS: usize = 1000;
+
+impl RunState {
+    /// Takes what the operator saw, and decides on the trials that it concerns.
+    ///
+    /// # Errors
+    /// A reason that is none. Pods and Jobs of trials that the run has not are left out.
+    pub(crate) fn observe(&mut self, pods: &[PodFailure], jobs: &[JobProgress], now: Timestamp) -> Result<Changes, ArchiveError> {
+        let mut changes = Changes::default();
+        let told = pods.iter().map(|pod| reason(&pod.reason).map(|reason| (pod, reason))).collect::<Result<Vec<_>, _>>()?;
+        // Jobs first: whether a pod that failed is tried again, they say.
+        jobs.iter().for_each(|job| self.count(job, now));
+        for (pod, reason) in told {
+            let message = pod.message.chars().take(MESSAGE_CHARS).collect();
+            self.pod_failed(pod, Failure { reason, message }, now, &mut changes);
+        }
+        let counted: Vec<u64> = self.counted.keys().copied().collect();
+        for trial in counted {
+            self.judge_counted(trial, now, &mut changes);
+        }
+        if !changes.is_empty() {
+            self.note_activity(now, &mut changes);
+        }
+        Ok(changes)
+    }
+
+    /// Notes which trials without a result a Job counts.
+    fn count(&mut self, job: &JobProgress, now: Timestamp) {
+        let Some(plan) = self.plan.clone() else { return };
+        let said = (job.succeeded.clone(), job.failed.clone());
+        if self.jobs.get(&(job.combo, job.chunk)) == Some(&said) {
+            return;
+        }
+        for (indexes, counted) in [(&job.succeeded, Counted::Succeeded), (&job.failed, Counted::Failed)] {
+            for index in Indexes::parse(indexes).iter() {
+                let trial = plan.trial_at(Place { combo: job.combo, chunk: job.chunk, index });
+                if let Some(trial) = trial.filter(|trial| self.stands(*trial) == Stands::Open) {
+                    self.counted.entry(trial).or_insert((counted, now));
+                }
+            }
+        }
+        if plan.trial_at(Place { combo: job.combo, chunk: job.chunk, index: 0 }).is_some() {
+            self.jobs.insert((job.combo, job.chunk), said);
+        }
+    }
+
+    fn pod_failed(&mut self, pod: &PodFailure, failure: Failure, now: Timestamp, changes: &mut Changes) {
+        let place = Place { combo: pod.combo, chunk: pod.chunk, index: pod.index };
+        let Some(trial) = self.plan.as_ref().and_then(|plan| plan.trial_at(place)) else { return };
+        let id = match self.by_pod.get(&pod.pod_uid) {
+            Some(id) => *id,
+            // It never got as far as asking for its trial.
+            None => self.new_attempt(Attempt { pod_uid: pod.pod_uid.clone(), trial: Some(trial), ..Attempt::default() }),
+        };
+        let Ok(attempt) = self.attempt_mut(AttemptId(id)) else { return };
+        if attempt.failure.is_some() || attempt.trial != Some(trial) {
+            return;
+        }
+        attempt.failure = Some(failure.clone());
+        self.interrupted(&failure);
+        self.write_attempt(id, changes);
+        if self.stands(trial) == Stands::Open {
+            self.judge_attempt(trial, id, now, changes);
+        }
+        let live = |id: &i64| self.attempts.get(id).is_some_and(Attempt::is_live);
+        let runs = self.trials.get(&trial).is_some_and(|trial| trial.attempts.iter().any(live));
+        if !runs && self.stands(trial) == Stands::Open && self.state_of(trial) == Some(&TrialState::Running) {
+            self.observe_trial(trial, Observation::bare(TrialState::Pending));
+        }
+    }
+
+    pub(super) fn interrupted(&mut self, failure: &Failure) {
+        let name = failure.reason.name();
+        let entry = self.interruptions.entry(name).or_insert_with(|| Interruption { reason: name.to_owned(), ..Interruption::default() });
+        entry.count += 1;
+        entry.message.clone_from(&failure.message);
+        self.changed();
+    }
+}
+
+fn reason(name: &str) -> Result<FailureReason, ArchiveError> {
+    serde_json::from_value(name.into()).map_err(|_| ArchiveError::Query(format!("`{name}` is no reason of failure")))
+}
