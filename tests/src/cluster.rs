@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use namespace::{Namespace, with_namespace};
+pub use namespace::{Namespace, with_namespace, with_namespace_alone};
 pub use provider::Provider;
 pub use resource::{agent_pod_spec, agent_run, restricted};
 
@@ -52,6 +52,11 @@ impl Cluster {
     /// The cluster administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.state.join("admin.kubeconfig")
+    }
+
+    /// A program of the rig, such as `helm`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.home.join("bin").join(name)
     }
 
     /// For a test that others may run beside.

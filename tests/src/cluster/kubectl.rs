@@ -11,7 +11,7 @@ use super::Cluster;
 
 impl Cluster {
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.home.join("bin").join(program));
+        let mut command = Command::new(self.program(program));
         command.env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null()).kill_on_drop(true);
         command
     }

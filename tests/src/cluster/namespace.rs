@@ -27,7 +27,17 @@ pub async fn with_namespace<F: Future<Output = ()>>(name: &str, test: impl FnOnc
     in_namespace(cluster, name, test).await;
 }
 
-pub(super) async fn in_namespace<F: Future<Output = ()>>(cluster: &'static Cluster, name: &str, test: impl FnOnce(Namespace) -> F) {
+/// As [`with_namespace`], while no other test runs: for what all of them would feel.
+///
+/// # Panics
+/// See [`with_namespace`].
+pub async fn with_namespace_alone<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Namespace) -> F) {
+    let cluster = Cluster::get();
+    let _turn = cluster.alone().await;
+    in_namespace(cluster, name, test).await;
+}
+
+async fn in_namespace<F: Future<Output = ()>>(cluster: &'static Cluster, name: &str, test: impl FnOnce(Namespace) -> F) {
     let space = Namespace { name: format!("{name}-{}", std::process::id()), cluster };
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"});
     let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space.name, "labels": labels}});

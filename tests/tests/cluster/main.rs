@@ -2,6 +2,7 @@
 
 mod bad_agents;
 mod bad_pods;
+mod chart;
 mod crd;
 mod example;
 mod identity;
