@@ -2,7 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Who makes the certificates of the webhook and of the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CertificateMode {
+    /// The operator.
+    Auto,
+    /// They come in Secrets, from cert-manager or from the user.
+    Secret,
+    /// There is no webhook, and the hub is known by --hub-ca-file: an operator outside the cluster, on trial.
+    None,
+}
 
 /// Makes AgentRuns into Jobs, and puts the sidecar into pods.
 #[derive(Debug, Clone, Parser)]
@@ -22,6 +33,22 @@ pub struct Args {
     #[arg(long, env = "AGENTRUN_WATCH_NAMESPACE")]
     pub watch_namespace: Option<String>,
 
+    /// Where admission is served, over TLS.
+    #[arg(long, env = "AGENTRUN_WEBHOOK_ADDRESS", default_value = "0.0.0.0:9443")]
+    pub webhook_address: std::net::SocketAddr,
+    /// Who makes the certificates.
+    #[arg(long, env = "AGENTRUN_CERTIFICATES", value_enum, default_value = "auto")]
+    pub certificates: CertificateMode,
+    /// The Secret with the webhook's certificate.
+    #[arg(long, env = "AGENTRUN_WEBHOOK_SECRET", default_value = "agentrun-webhook-tls")]
+    pub webhook_secret: String,
+    /// The Secret with the hub's certificate.
+    #[arg(long, env = "AGENTRUN_HUB_SECRET", default_value = "agentrun-hub-tls")]
+    pub hub_secret: String,
+    /// Namespaces whose runs may share stored answers (`cache.scope: Shared`), comma-separated; others are warned.
+    #[arg(long, env = "AGENTRUN_SHARED_CACHE_NAMESPACES", value_delimiter = ',')]
+    pub shared_cache_namespaces: Vec<String>,
+
     /// The hub, as pods reach it.
     #[arg(long, env = "AGENTRUN_HUB_URL", default_value = "https://agentrun-hub.agentrun-system.svc:8443")]
     pub hub_url: String,
@@ -31,8 +58,8 @@ pub struct Args {
     /// The name that the hub's certificate bears; the host of the address without it.
     #[arg(long, env = "AGENTRUN_HUB_SERVER_NAME")]
     pub hub_server_name: Option<String>,
-    /// A file with certificates (PEM) that the hub's must chain to; the operator's own authority without it.
-    #[arg(long, env = "AGENTRUN_HUB_CA_FILE")]
+    /// A file with certificates (PEM) that the hub's must chain to; those that --certificates says without it.
+    #[arg(long, env = "AGENTRUN_HUB_CA_FILE", required_if_eq("certificates", "none"))]
     pub hub_ca_file: Option<PathBuf>,
     /// The file with the token for the hub. It is read again as it changes.
     #[arg(long, env = "AGENTRUN_HUB_TOKEN_FILE", default_value = "/var/run/secrets/agentrun.dev/token")]

@@ -220,7 +220,8 @@ impl Certificates {
                 continue;
             }
             wrote = Some(Instant::now());
-            if let Err(error) = self.write(&store, &objects, since >= SETTLE, *leads.borrow()).await {
+            let leads_now = *leads.borrow();
+            if let Err(error) = self.write(&store, &objects, since >= SETTLE, leads_now).await {
                 tracing::warn!(error = %crate::sentence(&*error), "certificates could not be written");
                 wait = wait.min(retry);
                 retry = (retry * 2).min(RETRY.1);

@@ -10,7 +10,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::Args;
+use crate::args::{Args, CertificateMode};
+use crate::certificates::{self, Certificates};
 use crate::context::Context;
 use crate::controller::plan::Settings;
 use crate::controller::{self, Watches};
@@ -53,36 +54,96 @@ pub enum StartError {
 pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError> {
     let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
     let metrics = Arc::new(Metrics::default());
-    let identity = args.identity.clone().unwrap_or_else(random_identity);
-    let (authority_writer, authority) = watch::channel(String::new());
-    if let Some(path) = &args.hub_ca_file {
-        authority_writer.send_replace(read(path)?);
-    }
-    let admin = tokio::spawn(crate::admin::serve(args.metrics_address, metrics.clone(), stop.clone()));
-    metrics.set_ready(true);
+    let (leads, watches_lead) = watch::channel(false);
+    let authority = match certificates(&args) {
+        Some(certificates) => {
+            let authority = certificates.hub_ca();
+            tokio::spawn(follow_readiness(certificates.clone(), metrics.clone()));
+            let (client, stop) = (client.clone(), stop.clone());
+            tokio::spawn(async move { certificates.run(client, watches_lead, stop).await });
+            authority
+        }
+        None => {
+            metrics.set_ready(true);
+            watch::channel(String::new()).1
+        }
+    };
+    let authority = match &args.hub_ca_file {
+        Some(path) => watch::channel(read(path)?).1,
+        None => authority,
+    };
+    let installation = installation(&args)?;
+    let mut admin = tokio::spawn(crate::admin::serve(args.metrics_address, metrics.clone(), stop.clone()));
+    let outcome = tokio::select! {
+        outcome = lead(&args, installation, client, authority, &metrics, &leads, &stop) => outcome,
+        ended = &mut admin => Err(admin_ended(ended)),
+    };
+    metrics.lead(false);
+    outcome
+}
 
+fn admin_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> StartError {
+    match ended {
+        Ok(Err(error)) => StartError::Admin(error),
+        Ok(Ok(())) => StartError::Admin(std::io::Error::other("the listener ended")),
+        Err(error) => StartError::Task(error),
+    }
+}
+
+/// Waits for the lead, and reconciles while this replica has it.
+async fn lead(
+    args: &Args,
+    installation: Installation,
+    client: Client,
+    authority: watch::Receiver<String>,
+    metrics: &Arc<Metrics>,
+    leads: &watch::Sender<bool>,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let identity = args.identity.clone().unwrap_or_else(random_identity);
     let mut candidate = Candidate::new(client.clone(), &args.namespace, identity.clone(), Duration::from_secs(args.lease_seconds.into()));
     tokio::select! {
         () = candidate.acquire() => {}
         () = stop.cancelled() => return Ok(()),
-        ended = admin => return Err(StartError::Admin(ended.map_err(StartError::Task)?.err().unwrap_or_else(|| std::io::ErrorKind::Other.into()))),
     }
     tracing::info!(identity, "this replica leads");
+    leads.send_replace(true);
     metrics.lead(true);
     let watches = Watches::default();
-    let context = Arc::new(context(&args, installation(&args)?, client.clone(), authority, &watches, metrics.clone(), identity));
-    let mut work = tokio::spawn({
-        let (client, namespace, stop) = (client, args.watch_namespace.clone(), stop.clone());
-        async move { controller::run(client, namespace.as_deref(), watches, context, args.concurrency, stop).await }
-    });
+    let context = Arc::new(context(args, installation, client.clone(), authority, &watches, metrics.clone(), identity));
+    let (namespace, concurrency, stop) = (args.watch_namespace.clone(), args.concurrency, stop.clone());
+    let mut work = tokio::spawn(async move { controller::run(client, namespace.as_deref(), watches, context, concurrency, stop).await });
     let outcome = tokio::select! {
+        // The process ends with it, and whatever is under way.
         lost = candidate.hold() => return Err(StartError::Leader(lost)),
         ended = &mut work => ended.map_err(StartError::Task),
     };
-    metrics.lead(false);
     candidate.release().await;
-    drop(authority_writer);
     outcome
+}
+
+/// Who makes certificates, where they are ours to look after.
+fn certificates(args: &Args) -> Option<Certificates> {
+    let mode = match args.certificates {
+        CertificateMode::Auto => certificates::Mode::Auto,
+        CertificateMode::Secret => certificates::Mode::Secret,
+        CertificateMode::None => return None,
+    };
+    let mut settings = certificates::Settings::new(&args.namespace, mode);
+    settings.webhook_secret.clone_from(&args.webhook_secret);
+    settings.hub_secret.clone_from(&args.hub_secret);
+    Some(Certificates::new(settings))
+}
+
+/// A replica serves once the API server would accept its certificate, and while it would.
+async fn follow_readiness(certificates: Certificates, metrics: Arc<Metrics>) {
+    let mut changes = certificates.changes();
+    loop {
+        metrics.set_ready(certificates.is_ready());
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What is the same in all pods.

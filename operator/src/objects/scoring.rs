@@ -2,6 +2,7 @@
 
 use agentrun_crds::AgentRunSpec;
 use agentrun_protocol::names;
+use agentrun_protocol::pod::{SCORE_COMMAND, WRAP_SCORE};
 
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
@@ -10,10 +11,6 @@ use super::{job, labels};
 use crate::inject::Installation;
 use crate::run::Run;
 
-/// The sidecar's subcommand in a scoring pod.
-const SCORE_COMMAND: &str = "score";
-/// The wrapper: the socket that is the command's standard input and output.
-const WRAP_SCORE: &str = "--score";
 /// User and group of the user's container: any image runs as them, and none as root.
 const SCORER_USER: i64 = 65533;
 /// Fields of the run's own pods that its scoring pod needs too, to find an image and a node.
