@@ -46,11 +46,16 @@ impl fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Registry::with_prefix("agentrun_operator"))
+        Self::new(Self::registry())
     }
 }
 
 impl Metrics {
+    /// An empty registry under the operator's prefix.
+    pub fn registry() -> Registry {
+        Registry::with_prefix("agentrun_operator")
+    }
+
     /// Counters in a registry, which others may have put theirs into.
     pub fn new(mut registry: Registry) -> Self {
         let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

@@ -7,7 +7,8 @@ use std::time::Duration;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, CertificateMode};
@@ -20,6 +21,10 @@ use crate::inject::{Installation, Resources};
 use crate::leader::{Candidate, LeaderError};
 use crate::metrics::Metrics;
 use crate::templates::Injected;
+use crate::webhook::{self, Webhook, WebhookError};
+
+/// For requests for admission that are under way when the process is told to stop.
+const DRAIN: Duration = Duration::from_secs(12);
 
 /// Why the operator ended.
 #[derive(Debug, Error)]
@@ -39,6 +44,12 @@ pub enum StartError {
     /// The port for health and metrics.
     #[error("serve health and metrics")]
     Admin(#[source] std::io::Error),
+    /// Admission.
+    #[error("answer for pods and AgentRuns")]
+    Webhook(#[source] WebhookError),
+    /// A part ended by itself.
+    #[error("serve {0}: it ended by itself")]
+    Ended(&'static str),
     /// A task of ours ended by itself.
     #[error("run the controller")]
     Task(#[source] tokio::task::JoinError),
@@ -53,41 +64,64 @@ pub enum StartError {
 /// What keeps it from starting, or from going on. A replica that has lost the lead ends, and is started anew by its Deployment.
 pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError> {
     let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
-    let metrics = Arc::new(Metrics::default());
+    let installation = installation(&args)?;
+    let mut registry = Metrics::registry();
     let (leads, watches_lead) = watch::channel(false);
-    let authority = match certificates(&args) {
+    let certificates = certificates(&args);
+    let authority = match (&args.hub_ca_file, &certificates) {
+        (Some(path), _) => watch::channel(read(path)?).1,
+        (None, Some(certificates)) => certificates.hub_ca(),
+        (None, None) => watch::channel(String::new()).1,
+    };
+    let admission = certificates.as_ref().map(|certificates| {
+        let shared_cache_namespaces = args.shared_cache_namespaces.clone();
+        let settings = webhook::Settings { installation: installation.clone(), hub_ca: authority.clone(), shared_cache_namespaces };
+        Webhook::new(client.clone(), settings, &mut registry, certificates).serve(
+            args.webhook_address,
+            certificates.resolver(),
+            stop.clone(),
+        )
+    });
+    let metrics = Arc::new(Metrics::new(registry));
+    match certificates {
         Some(certificates) => {
-            let authority = certificates.hub_ca();
             tokio::spawn(follow_readiness(certificates.clone(), metrics.clone()));
             let (client, stop) = (client.clone(), stop.clone());
             tokio::spawn(async move { certificates.run(client, watches_lead, stop).await });
-            authority
         }
-        None => {
-            metrics.set_ready(true);
-            watch::channel(String::new()).1
-        }
-    };
-    let authority = match &args.hub_ca_file {
-        Some(path) => watch::channel(read(path)?).1,
-        None => authority,
-    };
-    let installation = installation(&args)?;
-    let mut admin = tokio::spawn(crate::admin::serve(args.metrics_address, metrics.clone(), stop.clone()));
+        None => metrics.set_ready(true),
+    }
+    let (failed, mut failures) = mpsc::channel(1);
+    let admin = crate::admin::serve(args.metrics_address, metrics.clone(), stop.clone());
+    needed("health and metrics", async move { admin.await.map_err(StartError::Admin) }, &failed, &stop);
+    let admission =
+        admission.map(|admission| needed("admission", async move { admission.await.map_err(StartError::Webhook) }, &failed, &stop));
     let outcome = tokio::select! {
         outcome = lead(&args, installation, client, authority, &metrics, &leads, &stop) => outcome,
-        ended = &mut admin => Err(admin_ended(ended)),
+        Some(error) = failures.recv() => Err(error),
     };
     metrics.lead(false);
+    if let Some(admission) = admission.filter(|_| stop.is_cancelled()) {
+        // Requests for admission that are under way get their answers.
+        tokio::time::timeout(DRAIN, admission).await.ok();
+    }
     outcome
 }
 
-fn admin_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> StartError {
-    match ended {
-        Ok(Err(error)) => StartError::Admin(error),
-        Ok(Ok(())) => StartError::Admin(std::io::Error::other("the listener ended")),
-        Err(error) => StartError::Task(error),
-    }
+/// Starts a part that the process cannot be without: if it ends before it is told to, so does the process.
+fn needed(
+    what: &'static str,
+    part: impl Future<Output = Result<(), StartError>> + Send + 'static,
+    failed: &mpsc::Sender<StartError>,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let (failed, stop) = (failed.clone(), stop.clone());
+    tokio::spawn(async move {
+        let ended = part.await;
+        if !stop.is_cancelled() {
+            failed.send(ended.err().unwrap_or(StartError::Ended(what))).await.ok();
+        }
+    })
 }
 
 /// Waits for the lead, and reconciles while this replica has it.
