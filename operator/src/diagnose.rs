@@ -2,6 +2,7 @@
 
 use agentrun_eval::trial::FailureReason;
 use agentrun_protocol::names::SIDECAR_CONTAINER;
+use agentrun_protocol::pod::SIDECAR_LOST_CODE;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
 /// The longest message told.
@@ -125,6 +126,9 @@ fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {
     if matches!(ended.reason.as_deref(), Some("ContainerCannotRun" | "StartError" | "CreateContainerError")) {
         let told = ended.message.as_deref().unwrap_or("its program could not be started");
         return Diagnosis::new(FailureReason::Spawn, format!("the agent's container could not be started: {told}"));
+    }
+    if code == SIDECAR_LOST_CODE {
+        return Diagnosis::new(FailureReason::SidecarLost, "the sidecar died while the agent ran, and the agent failed then");
     }
     if ended.reason.as_deref() == Some("ContainerStatusUnknown") {
         return Diagnosis::new(FailureReason::NodeLost, "the agent's container was lost: its node does not know how it ended");

@@ -90,6 +90,8 @@ pub const TRIAL_ENV_FILE: &str = "trial.env";
 /// File in [`EXCHANGE_DIR`]: the exit code that the wrapper saw and the seconds that the command ran, as decimal text with a space between,
 /// written when the command has ended.
 pub const EXIT_FILE: &str = "exit";
+/// File in [`EXCHANGE_DIR`]: there once the sidecar has been started again. Its certificates are new then, so that a command from before may fail.
+pub const RESTARTED_FILE: &str = "restarted";
 /// Socket in [`EXCHANGE_DIR`] between a scoring container's wrapper and the sidecar.
 pub const SCORE_SOCKET: &str = "score.sock";
 

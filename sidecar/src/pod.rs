@@ -123,12 +123,16 @@ pub async fn run(args: &PodArgs) -> Result<(), PodError> {
 
 /// Puts everything in place that the agent needs, and says so to the startup probe last.
 async fn start(args: &PodArgs) -> Result<Pod, PodError> {
+    // Counted before the port opens: whoever finds it open again can see why it was closed.
+    let restarts = starts::count(&args.spool_dir);
+    if restarts > 0 && args.is_trial() {
+        exchange(args).tell_restart()?;
+    }
     // Bound before anything else is made: whoever connects meanwhile waits instead of being refused.
     let port = listen(args.listen).await?;
     let hub = Arc::new(args.hub()?);
     let sidecar = Sidecar::start(args.config(hub.clone())?)?;
     open_admin(&sidecar, args.admin).await?;
-    let restarts = starts::count(&args.spool_dir);
     let journal = args.journal();
     let shipping = shipping(&sidecar, hub.clone(), &journal);
     let assignment = assignment::fetch(&hub, args.is_trial()).await?;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
@@ -15,14 +16,14 @@ use nix::{
 };
 use tempfile::TempDir;
 
-/// A container's view of an exchange folder.
-struct Container(TempDir);
+/// A container's view of an exchange folder, and the port of a sidecar that lives.
+struct Container(TempDir, TcpListener);
 
 impl Container {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("trial.env"), "AGENTRUN_DATA_ID=q 1\0AGENTRUN_SAMPLE=0\0").unwrap();
-        Self(folder)
+        Self(folder, TcpListener::bind(("127.0.0.1", 0)).unwrap())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -32,6 +33,7 @@ impl Container {
     fn wrap(&self, flags: &[String], command: &[&str]) -> Command {
         let mut wrap = Command::new(env!("CARGO_BIN_EXE_agentrun-wrap"));
         wrap.arg(format!("--trial={}", self.path("trial.env").display())).arg(format!("--exit={}", self.path("exit").display()));
+        wrap.arg(format!("--proxy={}", self.1.local_addr().unwrap()));
         wrap.args(flags).arg("--").args(command);
         wrap
     }
@@ -170,6 +172,20 @@ fn a_scoring_command_speaks_over_the_socket() {
     questions.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(answers.next().is_none());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_failure_beside_a_dead_sidecar_is_not_the_commands() {
+    let container = Container::new();
+    fs::write(container.path("restarted"), "").unwrap();
+    assert_eq!(container.run(&[], &["true"]).status.code(), Some(0));
+    assert_eq!(container.run(&[], &["false"]).status.code(), Some(213));
+    assert_eq!(container.exit().0, 213);
+    fs::remove_file(container.path("restarted")).unwrap();
+    assert_eq!(container.run(&[], &["false"]).status.code(), Some(1));
+    let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let flags = [format!("--proxy={closed}")];
+    assert_eq!(container.run(&flags, &["false"]).status.code(), Some(213));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use agentrun_crds::AgentRunSpec;
 use agentrun_protocol::names;
+use agentrun_protocol::pod::SIDECAR_LOST_CODE;
 use agentrun_protocol::run::{CHUNK, JobProgress};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
@@ -183,7 +184,7 @@ pub fn build(run: &Run, spec: &AgentRunSpec, place: Place, completions: u64, win
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-                {"action": "FailIndex", "onExitCodes": {"containerName": template.container, "operator": "NotIn", "values": [0, TERMINATED]}},
+                {"action": "FailIndex", "onExitCodes": {"containerName": template.container, "operator": "NotIn", "values": [0, TERMINATED, SIDECAR_LOST_CODE]}},
             ]},
             "template": labelled(template.pod, &run.name, place),
         },

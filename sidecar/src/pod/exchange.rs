@@ -9,7 +9,7 @@ use std::{
 };
 
 use agentrun_protocol::{
-    names::{EXIT_FILE, TRIAL_ENV_FILE, TRIAL_FILE},
+    names::{EXIT_FILE, RESTARTED_FILE, TRIAL_ENV_FILE, TRIAL_FILE},
     trial::{Assignment, Handover, Output},
 };
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
@@ -106,6 +106,12 @@ impl Exchange {
         let json = serde_json::to_vec_pretty(&handover).map_err(io::Error::other);
         written(&trial, json.and_then(|json| files::write_bytes(&trial, &json)))?;
         written(&variables, files::write_bytes(&variables, &lines(&handover)?))
+    }
+
+    /// Leaves word that the sidecar has been started again.
+    pub(super) fn tell_restart(&self) -> Result<(), ExchangeError> {
+        let path = self.folder.join(RESTARTED_FILE);
+        written(&path, files::write_bytes(&path, b""))
     }
 
     fn make_folder(&self, path: &Path) -> Result<(), ExchangeError> {

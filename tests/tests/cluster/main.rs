@@ -2,6 +2,7 @@
 
 mod bad_agents;
 mod bad_pods;
+mod chaos;
 mod chart;
 mod crd;
 mod example;

@@ -4,7 +4,7 @@
 //! first process of its container, and then does what such a one must: it passes signals on and reaps whatever is left to it.
 //!
 //! Exit codes are those of shells: the command's own, 128 and the signal's number, 127 where there is no such command, 126 where it cannot be run; 124
-//! after `--timeout`, and 125 where the wrapper itself fails.
+//! after `--timeout`, 213 where the command failed and the pod's sidecar had died, and 125 where the wrapper itself fails.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ use std::{
     time::Instant,
 };
 
-use agentrun_protocol::pod::TIMEOUT_CODE;
+use agentrun_protocol::pod::{SIDECAR_LOST_CODE, TIMEOUT_CODE};
 
 use crate::{args::Args, command::Ended};
 
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let code = match command::run(&args) {
+        Ok(Ended { code, timed_out: false }) if code != 0 && args.score.is_none() && trial::sidecar_is_lost(&args.trial, args.proxy) => {
+            say(&format!("the command ended with {code} after the sidecar had died"));
+            u8::try_from(SIDECAR_LOST_CODE).unwrap_or(OURS)
+        }
         Ok(Ended { code, timed_out: false }) => code,
         Ok(Ended { timed_out: true, .. }) => {
             say("the command took longer than it may, and was ended");

@@ -1,0 +1,169 @@
+//! A run of a hundred trials while everything around it is killed at random: it completes, nothing is counted twice, nothing that had ended is lost.
+//!
+//! `AGENTRUN_CHAOS_ROUNDS` says how often something is killed (3 where it is not set), `AGENTRUN_CHAOS_SEED` in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agentrun_tests::cluster::{Cluster, Namespace, Provider, SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
+use agentrun_tests::origin::Rule;
+use serde_json::{Value, json};
+
+const MODELS: [&str; 2] = ["gpt-4.1", "gpt-4.1-mini"];
+const DATAPOINTS: usize = 50;
+/// How long the provider takes to begin an answer: most kills meet calls in flight.
+const ANSWER_MILLISECONDS: u64 = 1500;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    Operator,
+    Hub,
+    Sidecar,
+    Pod,
+    ApiServer,
+    Kubelet,
+}
+
+const VICTIMS: [Victim; 6] = [Victim::Sidecar, Victim::Hub, Victim::Pod, Victim::ApiServer, Victim::Operator, Victim::Kubelet];
+
+/// Steele's SplitMix64: a test's failure can be repeated by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("below a usize")
+    }
+
+    fn choice<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+        if items.is_empty() { None } else { items.get(self.below(items.len())) }
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[tokio::test]
+async fn a_run_survives_the_death_of_everything_around_it() {
+    with_namespace_alone("chaos", async |space| {
+        let seed = setting("AGENTRUN_CHAOS_SEED", u64::from(std::process::id()));
+        let rounds = usize::try_from(setting("AGENTRUN_CHAOS_ROUNDS", 3)).expect("a number of rounds");
+        let provider = Provider(Cluster::get());
+        let marker = format!("{}: question", space.name);
+        let slow = Rule { contains: vec![marker.clone()], delay_milliseconds: ANSWER_MILLISECONDS, ..Rule::default() };
+        provider.rules("chaos", &[slow]).await;
+        space.create(&hundred_trials(&marker)).await;
+        space.until("agentrun/chaos", 60, "running", |run| run["status"]["trials"]["running"].as_i64() > Some(0)).await;
+
+        let killed = kill_at_random(&space, &mut Random(seed), rounds).await;
+        let run = space.run_ends("chaos", 900).await;
+        say(&format!("seed {seed}: killed {killed:?}; {}", run["status"]["trials"]));
+        every_trial_has_one_end(&space, &run).await;
+        let cuts: usize = [Victim::Sidecar, Victim::Pod].iter().filter_map(|victim| killed.get(victim)).sum();
+        nothing_is_lost_or_paid_twice(&space, provider, &marker, cuts).await;
+    })
+    .await;
+}
+
+/// Two combos of fifty datapoints, each question asked by two of them: fifty distinct calls.
+fn hundred_trials(marker: &str) -> Value {
+    let questions: Vec<String> = (0..DATAPOINTS).map(|index| format!("{marker} {}", index / 2)).collect();
+    let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
+    let mut run = agent_run("chaos", &MODELS, &questions, agent_pod_spec("registry.test/agent-go:1", &["/chat"]));
+    run["spec"]["capture"] = json!(["Connect", "Dns"]);
+    run["spec"]["cache"] = json!({"scope": "Run"});
+    run["spec"]["limits"] = json!({"parallelism": 6, "retries": 10});
+    run
+}
+
+async fn kill_at_random(space: &Namespace, random: &mut Random, rounds: usize) -> BTreeMap<Victim, usize> {
+    let mut killed = BTreeMap::new();
+    for round in 0..rounds {
+        // Rounds are apart by time, as their effects have no common end to wait for.
+        tokio::time::sleep(Duration::from_millis(1000 + random.below(4000) as u64)).await;
+        // Every kind has its turn before one comes again.
+        let victim = if round % VICTIMS.len() == 0 { VICTIMS[0] } else { VICTIMS[(round + random.below(2)) % VICTIMS.len()] };
+        if kill(space, random, victim).await {
+            *killed.entry(victim).or_default() += 1;
+        }
+    }
+    killed
+}
+
+/// Kills one such; false where there is none at the moment.
+async fn kill(space: &Namespace, random: &mut Random, victim: Victim) -> bool {
+    match victim {
+        Victim::Operator => kill_pod(space.cluster, random, SYSTEM, "app.kubernetes.io/component=operator").await,
+        Victim::Hub => kill_pod(space.cluster, random, SYSTEM, "app.kubernetes.io/component=hub").await,
+        Victim::Pod => kill_pod(space.cluster, random, &space.name, "agentrun.dev/run=chaos").await,
+        Victim::Sidecar => kill_sidecar(random),
+        Victim::ApiServer => restart(space.cluster, "kube-apiserver").await,
+        Victim::Kubelet => restart(space.cluster, "kubelet").await,
+    }
+}
+
+async fn kill_pod(cluster: &Cluster, random: &mut Random, namespace: &str, selector: &str) -> bool {
+    let arguments = ["-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"];
+    // The API server may be on its way back.
+    let Ok(names) = cluster.try_kubectl(&arguments).await else { return false };
+    let names: Vec<&str> = names.lines().collect();
+    let Some(name) = random.choice(&names) else { return false };
+    cluster.try_kubectl(&["-n", namespace, "delete", name, "--force", "--grace-period=0", "--wait=false"]).await.is_ok()
+}
+
+fn kill_sidecar(random: &mut Random) -> bool {
+    let mut sidecars = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("Linux has /proc").flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
+        if words.first().is_some_and(|program| program.ends_with(b"agentrun-sidecar")) && words.get(1) == Some(&&b"pod"[..]) {
+            sidecars.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    let Some(process) = random.choice(&sidecars) else { return false };
+    std::process::Command::new("kill").args(["-9", process]).status().is_ok_and(|status| status.success())
+}
+
+async fn restart(cluster: &Cluster, part: &str) -> bool {
+    cluster.rig(&["kill", part]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.rig(&["start", part]).await;
+    true
+}
+
+async fn every_trial_has_one_end(space: &Namespace, run: &Value) {
+    let status = &run["status"];
+    let count = |name: &str| status["trials"][name].as_i64().unwrap_or_default();
+    assert_eq!(status["phase"], "Complete", "{status:#}");
+    assert_eq!(count("succeeded") + count("failed") + count("unobserved"), 100, "{status:#}");
+    assert_eq!(count("succeeded"), 100, "an infrastructure failure is tried again: {status:#}");
+    for result in status["results"].as_array().into_iter().flatten() {
+        assert_eq!((&result["trials"], &result["score"]), (&50.into(), &"1.0000".into()), "{result:#}");
+    }
+    let trials = space.run_items("chaos", "trials").await;
+    let distinct: BTreeSet<_> = trials.iter().map(|trial| (trial["combo_id"].to_string(), trial["data_id"].to_string())).collect();
+    assert_eq!((trials.len(), distinct.len()), (100, 100));
+}
+
+/// What the provider answered is recorded, but for calls that a kill cut off: at most one for each sidecar or pod that was killed.
+async fn nothing_is_lost_or_paid_twice(space: &Namespace, provider: Provider, marker: &str, cuts: usize) {
+    let records = space.run_items("chaos", "calls").await;
+    let paid = records.iter().filter(|record| record["cached"] == false && record["outcome"] == "complete");
+    let recorded: BTreeSet<String> = paid.filter_map(|record| record["response_body"]["id"].as_str().map(str::to_owned)).collect();
+    let asked = provider.calls(marker).await.len();
+    assert!(recorded.len() + cuts >= asked, "{asked} calls were answered and {} recorded, with {cuts} cut off", recorded.len());
+    let repeated: usize = provider.counts(marker).await.values().map(|count| count - 1).sum();
+    assert!(repeated <= cuts, "{repeated} calls were paid again, with {cuts} cut off");
+    let ids: BTreeSet<_> = records.iter().map(|record| record["id"].to_string()).collect();
+    assert_eq!(ids.len(), records.len(), "no record is stored twice");
+    say(&format!("{asked} calls asked, {} recorded as paid, {repeated} repeated, {cuts} possibly cut off", recorded.len()));
+}
+
+#[allow(clippy::print_stderr, reason = "the seed and what was killed are needed to repeat a failure")]
+fn say(text: &str) {
+    eprintln!("chaos: {text}");
+}
