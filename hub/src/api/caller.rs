@@ -7,7 +7,7 @@ use http::{HeaderMap, header, request::Parts};
 use super::refusal::Refusal;
 use crate::{
     auth::AuthError,
-    identity::{Caller, PodIdentity},
+    identity::{Caller, PodIdentity, PodRole},
 };
 
 /// The request's token. The service proxy eats `Authorization`, so that the other header counts more.
@@ -25,8 +25,11 @@ fn caller(parts: &Parts) -> Result<Caller, Refusal> {
     parts.extensions.get().cloned().ok_or_else(|| AuthError::Missing.into())
 }
 
-/// A pod of a run.
+/// A pod of a run, with an agent.
 pub(super) struct FromPod(pub(super) PodIdentity);
+
+/// A pod of the operator's that scores the outputs of the run of this uid.
+pub(super) struct FromScorer(pub(super) PodIdentity, pub(super) String);
 
 /// The operator.
 pub(super) struct FromOperator;
@@ -41,9 +44,26 @@ impl<S: Sync> FromRequestParts<S> for FromPod {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         match caller(parts)? {
+            Caller::Pod(PodIdentity { role: PodRole::Scoring { .. }, .. }) => Err(Refusal::forbidden("a scoring pod has no trial")),
             Caller::Pod(pod) => Ok(Self(pod)),
             _ => Err(Refusal::forbidden("only a pod of a run may ask this: the token is bound to none")),
         }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for FromScorer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let scorer = match caller(parts)? {
+            Caller::Pod(pod) => match &pod.role {
+                PodRole::Scoring { run_uid } => Some((run_uid.clone(), pod)),
+                PodRole::Trial { .. } | PodRole::Foreign { .. } => None,
+            },
+            Caller::Operator | Caller::Reader { .. } => None,
+        };
+        let (run_uid, pod) = scorer.ok_or_else(|| Refusal::forbidden("only the operator's scoring pods may ask this"))?;
+        Ok(Self(pod, run_uid))
     }
 }
 

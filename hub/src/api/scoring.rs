@@ -9,15 +9,12 @@ use serde::Deserialize;
 
 use super::{
     Answer, State,
-    caller::FromPod,
+    caller::FromScorer,
     params::{self, Params},
     pod::done,
     refusal::Refusal,
 };
-use crate::{
-    archive::RunId,
-    identity::{PodIdentity, PodRole},
-};
+use crate::archive::RunId;
 
 /// The most bytes of a batch of scores.
 const SCORES_BYTES: usize = 8 << 20;
@@ -29,8 +26,8 @@ pub(super) struct Page {
     limit: Option<u64>,
 }
 
-pub(super) async fn items(Shared(state): Shared<Arc<State>>, FromPod(pod): FromPod, Params(page): Params<Page>) -> Answer {
-    let run = state.scored_by(&pod).await?;
+pub(super) async fn items(Shared(state): Shared<Arc<State>>, scorer: FromScorer, Params(page): Params<Page>) -> Answer {
+    let run = state.scored_by(&scorer).await?;
     let items = state.archive.score_items(run, page.after.unwrap_or(-1), page.limit.unwrap_or(PAGE).clamp(1, PAGE)).await?;
     let mut lines = Vec::new();
     for item in &items {
@@ -40,8 +37,8 @@ pub(super) async fn items(Shared(state): Shared<Arc<State>>, FromPod(pod): FromP
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/jsonl"))], lines).into_response())
 }
 
-pub(super) async fn scores(Shared(state): Shared<Arc<State>>, FromPod(pod): FromPod, headers: HeaderMap, body: Body) -> Answer {
-    let run = state.scored_by(&pod).await?;
+pub(super) async fn scores(Shared(state): Shared<Arc<State>>, scorer: FromScorer, headers: HeaderMap, body: Body) -> Answer {
+    let run = state.scored_by(&scorer).await?;
     let scores: Vec<Scored> = params::lines(&state.room.read(&headers, body, SCORES_BYTES).await?)?;
     state.archive.score(run, scores).await?;
     Ok(done())
@@ -49,10 +46,7 @@ pub(super) async fn scores(Shared(state): Shared<Arc<State>>, FromPod(pod): From
 
 impl State {
     /// The run whose outputs the pod scores.
-    async fn scored_by(&self, pod: &PodIdentity) -> Result<RunId, Refusal> {
-        match &pod.role {
-            PodRole::Scoring { run_uid } => Ok(self.archive.find(&pod.namespace, &pod.run, Some(run_uid)).await?),
-            _ => Err(Refusal::forbidden("only the operator's scoring pods may ask this")),
-        }
+    async fn scored_by(&self, FromScorer(pod, run_uid): &FromScorer) -> Result<RunId, Refusal> {
+        Ok(self.archive.find(&pod.namespace, &pod.run, Some(run_uid)).await?)
     }
 }
