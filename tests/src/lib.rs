@@ -4,8 +4,10 @@
 pub mod client;
 pub mod cluster;
 pub mod dns;
+pub mod hub;
 pub mod namespace;
 pub mod origin;
+pub mod pod;
 pub mod proxy;
 pub mod stage;
 pub mod wire;

@@ -124,17 +124,23 @@ pub fn told(output: &Output) -> String {
 /// It cannot be built.
 pub fn agentrun_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a running test has a path");
-        let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps").to_owned();
-        let mut build = std::process::Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "agentrun", "--bin", "agentrun"]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        let output = build.output().expect("cargo starts");
-        assert!(output.status.success(), "cannot build agentrun: {}", String::from_utf8_lossy(&output.stderr));
-        profile.join("agentrun")
-    })
+    BINARY.get_or_init(|| built("agentrun", "agentrun"))
+}
+
+/// The program `name` of `package`, built.
+///
+/// # Panics
+/// It cannot be built.
+pub fn built(package: &str, name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.ancestors().nth(2).expect("tests lie in PROFILE/deps").to_owned();
+    let mut build = std::process::Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", package, "--bins"]);
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = build.output().expect("cargo starts");
+    assert!(output.status.success(), "cannot build {name}: {}", String::from_utf8_lossy(&output.stderr));
+    profile.join(name)
 }
