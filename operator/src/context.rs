@@ -64,6 +64,8 @@ pub struct Memory {
     pub waiting: Vec<Waiting>,
     /// What the API server did not take when it was last looked.
     pub refused: Option<Refused>,
+    /// Whether the run's namespace was being deleted when it was last looked.
+    pub is_namespace_ending: bool,
     /// When it was last looked.
     pub looked_at: Option<Instant>,
     /// How the dataset's source differs, and when that was last looked at.

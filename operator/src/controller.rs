@@ -41,6 +41,9 @@ pub enum Error {
     /// Its pods.
     #[error("look at or remove the run's pods")]
     Pods(#[source] Box<kube::Error>),
+    /// Its namespace.
+    #[error("look at the run's namespace")]
+    Namespace(#[source] Box<kube::Error>),
     /// Events about its Jobs.
     #[error("read the Events of the run's Jobs")]
     Events(#[source] Box<kube::Error>),
@@ -64,6 +67,7 @@ impl Error {
             Self::Dataset(_) => "dataset",
             Self::Job(_) => "job",
             Self::Pods(_) => "pods",
+            Self::Namespace(_) => "namespace",
             Self::Events(_) => "events",
             Self::Status(_) => "status",
             Self::Finalizer(_) => "finalizer",

@@ -8,7 +8,7 @@ use agentrun_crds::dataset::DatasetSource;
 use agentrun_protocol::run::{Aggregate, Observation, PodFailure, Registration};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use kube::api::{Api, ListParams};
 
 use super::Error;
@@ -40,8 +40,16 @@ pub struct Look {
 /// The API server's. That the hub is away is no error, but something seen.
 pub async fn look(context: &Context, run: &Run, memory: &mut Memory, now: Timestamp) -> Result<Look, Error> {
     let (jobs, scoring) = children(context, run);
-    let mut observed =
-        Observed { jobs, scoring, dataset: DatasetView::Waiting, drift: None, hub: HubView::NotAsked, waiting: Vec::new(), refused: None };
+    let mut observed = Observed {
+        jobs,
+        scoring,
+        dataset: DatasetView::Waiting,
+        drift: None,
+        hub: HubView::NotAsked,
+        waiting: Vec::new(),
+        refused: None,
+        is_namespace_ending: false,
+    };
     let mut hub_seconds = 0.0;
     let Ok(spec) = &run.spec else { return Ok(Look { observed, hub_seconds }) };
     if run.status_text("phase") == Some("Complete") {
@@ -66,6 +74,7 @@ pub async fn look(context: &Context, run: &Run, memory: &mut Memory, now: Timest
     held_up(context, run, &observed.jobs, memory, now).await?;
     observed.waiting = memory.waiting.clone();
     observed.refused = memory.refused.clone();
+    observed.is_namespace_ending = memory.is_namespace_ending;
     Ok(Look { observed, hub_seconds })
 }
 
@@ -237,9 +246,17 @@ async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, 
         memory.waiting = pods::waiting(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source)))?;
     }
     if let Some(job) = too_few.first() {
+        memory.is_namespace_ending = is_ending(context, run).await?;
         memory.refused = refusal(context, run, job, now).await?;
     }
     Ok(())
+}
+
+/// Whether the run's namespace is being deleted.
+async fn is_ending(context: &Context, run: &Run) -> Result<bool, Error> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let found = api.get_metadata_opt(&run.namespace).await.map_err(|source| Error::Namespace(Box::new(source)))?;
+    Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }
 
 /// Why a Job's pods cannot be made, as its controller tells by Events.

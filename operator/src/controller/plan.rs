@@ -45,6 +45,8 @@ pub struct Observed {
     pub waiting: Vec<Waiting>,
     /// Pods or Jobs that the API server does not take.
     pub refused: Option<Refused>,
+    /// Whether the run's namespace is being deleted.
+    pub is_namespace_ending: bool,
 }
 
 /// What is known of a run's datapoints.
@@ -173,12 +175,19 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
     if refused.as_ref().is_some_and(|refused| refused.is_final) {
         create.clear();
     }
+    let mut delete = stale_scoring(observed);
+    if observed.is_namespace_ending {
+        // Kubernetes deletes pods first, and a Job holds a pod that failed until it has made the next, which it no longer can.
+        create.clear();
+        change.clear();
+        delete = observed.jobs.values().filter(|job| !job.deleting).map(|job| job.name.clone()).collect();
+    }
     let starts = !create.is_empty() || observed.jobs.values().any(|job| !job.suspended);
     let status = status::build(run, observed, grid, &judged, starts, now);
     let give_up =
         if judged.mode == Mode::Run || judged.mode == Mode::Queue { waiting::expired(&observed.waiting, settings) } else { Vec::new() };
     let notes = notes::news(&run.status, &status);
-    Plan { create, change, delete: stale_scoring(observed), give_up, again: again(&judged, observed, grid), status, notes }
+    Plan { create, change, delete, give_up, again: again(&judged, observed, grid), status, notes }
 }
 
 /// Indexes that have a final result, by Job.

@@ -47,6 +47,7 @@ fn seen(jobs: &[JobView], finished: u64) -> Observed {
         hub: HubView::Told(Box::new(told)),
         waiting: Vec::new(),
         refused: None,
+        is_namespace_ending: false,
     }
 }
 
@@ -319,6 +320,13 @@ fn lost_pods_are_counted_by_reason_and_told_once() {
     assert_eq!(rows, [(json!("Evicted"), json!(4)), (json!("NodeLost"), json!(1))]);
     let warned = |plan: &Plan| plan.notes.iter().filter(|note| note.warning).count();
     assert_eq!((warned(&plan), warned(&decide(&after(&run, &plan), &observed))), (2, 0));
+}
+
+#[test]
+fn the_jobs_of_a_namespace_that_ends_are_deleted() {
+    let ending = Observed { is_namespace_ending: true, ..seen(&[job(3, 7), JobView { deleting: true, ..job(0, 1) }], 3) };
+    let plan = decide(&run(json!({}), 10), &ending);
+    assert_eq!((plan.delete, plan.create.len() + plan.change.len()), (vec!["j".to_owned()], 0));
 }
 
 #[test]
