@@ -31,6 +31,8 @@ pub(crate) struct Attempt {
     pub(crate) end: Option<End>,
     /// How its pod ended, where it ended badly.
     pub(crate) failure: Option<Failure>,
+    /// The how-manieth of the run's failures that was, from 1.
+    pub(crate) told: u64,
     /// A small output, so that it need not be read to be scored.
     #[serde(skip)]
     pub(crate) held: Option<Bytes>,
@@ -46,8 +48,8 @@ impl Attempt {
         }
     }
 
-    /// Whether it may still do something.
+    /// Whether its trial may still get its result from it.
     pub(crate) fn is_live(&self) -> bool {
-        self.claimed && self.end.is_none() && self.failure.is_none()
+        self.claimed && self.failure.is_none()
     }
 }

@@ -129,7 +129,9 @@ impl Archive {
         let archive = self.clone();
         tokio::spawn(async move {
             let mut forget = vec![Table::Registrations, Table::Activities];
-            forget.extend((phase == Phase::Deleted).then_some(Table::Runs));
+            // The last run's row stays, so that its number is not given again.
+            let last = archive.shelf().directory(|all| all.next() == id + 1).await.unwrap_or(true);
+            forget.extend((phase == Phase::Deleted && !last).then_some(Table::Runs));
             loop {
                 match archive.shelf().committer().purge(id, PURGED, forget.clone()).await {
                     Ok(0) | Err(ArchiveError::Fenced) => break,

@@ -119,3 +119,6 @@ fn is_priced(record: &CallRecord) -> bool {
 fn seconds(value: f64) -> f64 {
     if value.is_finite() { value.clamp(0.0, MOST_SECONDS) } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests;

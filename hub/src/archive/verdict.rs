@@ -142,3 +142,6 @@ fn missing(counted: Counted) -> Verdict {
 fn failed(reason: FailureReason, message: String) -> Verdict {
     Verdict::Failed(Failure { reason, message })
 }
+
+#[cfg(test)]
+mod tests;

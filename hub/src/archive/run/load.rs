@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentrun_eval::trial::{Observation, TrialState};
+use agentrun_eval::trial::{Failure, Observation, TrialState};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -45,6 +45,10 @@ impl RunState {
             let trial = u64::try_from(id - rows_of(state.id).0).unwrap_or_default();
             state.decided(trial, read::<Decided>("trial", &text)?);
         }
+        let mut told: Vec<(u64, Failure)> =
+            state.attempts.values().filter_map(|attempt| Some((attempt.told, attempt.failure.clone()?))).collect();
+        told.sort_unstable_by_key(|(order, _)| *order);
+        told.iter().for_each(|(_, failure)| state.interrupted(failure));
         let open: Vec<(u64, Vec<i64>)> = state.open().collect();
         for (trial, attempts) in open {
             state.resume(trial, &attempts, now);
@@ -59,9 +63,6 @@ impl RunState {
         if let Some(end) = &attempt.end {
             self.failed_handshakes = self.failed_handshakes.saturating_add(end.failed_handshakes);
         }
-        if let Some(failure) = attempt.failure.clone() {
-            self.interrupted(&failure);
-        }
         self.add_attempt(id, attempt);
     }
 
@@ -72,9 +73,7 @@ impl RunState {
 
     /// Goes on with a trial that has no result: it may run, or only its score was missing.
     fn resume(&mut self, trial: u64, attempts: &[i64], now: Timestamp) {
-        let attempt = |id: &i64| self.attempts.get(id);
-        let runs = attempts.iter().filter_map(attempt).any(|attempt| attempt.claimed && attempt.failure.is_none());
-        if runs {
+        if attempts.iter().any(|id| self.attempts.get(id).is_some_and(Attempt::is_live)) {
             self.observe_trial(trial, Observation::bare(TrialState::Running));
         }
         // Whatever else a verdict says, it was followed when it was first found.

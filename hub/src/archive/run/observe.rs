@@ -68,11 +68,12 @@ impl RunState {
             // It never got as far as asking for its trial.
             None => self.new_attempt(Attempt { pod_uid: pod.pod_uid.clone(), trial: Some(trial), ..Attempt::default() }),
         };
+        let told = self.interruptions.values().map(|interruption| interruption.count).sum::<u64>() + 1;
         let Ok(attempt) = self.attempt_mut(AttemptId(id)) else { return };
         if attempt.failure.is_some() || attempt.trial != Some(trial) {
             return;
         }
-        attempt.failure = Some(failure.clone());
+        (attempt.failure, attempt.told) = (Some(failure.clone()), told);
         self.interrupted(&failure);
         self.write_attempt(id, changes);
         if self.stands(trial) == Stands::Open {

@@ -1,0 +1,129 @@
+//! What readers find.
+
+use agentrun_hub::archive::Kind;
+use agentrun_llm::call::{CacheLayer, Outcome};
+use agentrun_protocol::query::Filter;
+use jiff::SignedDuration;
+
+use super::rig::{Rig, call};
+
+both! {
+    records_are_found_by_everything_that_is_asked
+    pages_follow_each_other_without_gap_or_repeat
+    large_records_make_short_pages
+    questions_of_no_use_are_refused
+    trials_and_results_come_in_pages
+}
+
+fn filter(of: impl FnOnce(&mut Filter)) -> Filter {
+    let mut filter = Filter::default();
+    of(&mut filter);
+    filter
+}
+
+async fn records_are_found_by_everything_that_is_asked(rig: Rig) {
+    let run = rig.register().await;
+    let (one, other) = (rig.claim(0, 0, "one").await.attempt, rig.claim(1, 1, "other").await.attempt);
+    let mut calls = [call("a"), call("b"), call("c")];
+    calls[0].model = "m9".to_owned();
+    (calls[1].cached, calls[1].cache_layer) = (true, Some(CacheLayer::Disk));
+    calls[2].outcome = Outcome::HttpError;
+    calls[2].timestamp += SignedDuration::from_hours(1);
+    rig.ingest(one, 1, &calls).await.unwrap();
+    rig.ingest(other, 1, &[call("d")]).await.unwrap();
+    let table = [
+        (filter(|_| ()), "abcd"),
+        (filter(|filter| filter.combo_id = Some("solver=m0".into())), "abc"),
+        (filter(|filter| filter.data_id = Some("q1".into())), "d"),
+        (filter(|filter| filter.data_id = Some("nobody".into())), ""),
+        (filter(|filter| filter.agent_id = Some("nobody".into())), ""),
+        (filter(|filter| filter.model = Some("m9".into())), "a"),
+        (filter(|filter| filter.cached = Some(true)), "b"),
+        (filter(|filter| filter.cached = Some(false)), "acd"),
+        (filter(|filter| filter.outcome = Some("http_error".into())), "c"),
+        (filter(|filter| filter.since = Some("2026-11-20T10:30:00Z".into())), "c"),
+        (filter(|filter| filter.until = Some("2026-11-20T11:30:00+01:00".into())), "abd"),
+        (
+            filter(|filter| {
+                filter.combo_id = Some("solver=m0".into());
+                filter.cached = Some(false);
+                filter.outcome = Some("complete".into());
+            }),
+            "a",
+        ),
+    ];
+    for (filter, expected) in table {
+        let found: String =
+            rig.records(run, &filter).await.iter().map(|record| record["request_body"]["ask"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}
+
+async fn pages_follow_each_other_without_gap_or_repeat(rig: Rig) {
+    let run = rig.register().await;
+    let attempt = rig.claim(0, 0, "pod").await.attempt;
+    let calls: Vec<_> = (0..25).map(|index| call(&format!("{index:02}"))).collect();
+    rig.ingest(attempt, 1, &calls).await.unwrap();
+    let (mut filter, mut seen) = (Filter { limit: Some(10), ..Filter::default() }, Vec::new());
+    loop {
+        let page = rig.archive.calls(run, &filter).await.unwrap();
+        assert!(page.items.len() <= 10);
+        seen.extend(page.items.iter().map(|record| record.get().to_owned()));
+        filter.cursor = page.next;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 25);
+    assert!(seen.is_sorted_by_key(|record| serde_json::from_str::<serde_json::Value>(record).unwrap()["request_body"]["ask"].to_string()));
+}
+
+async fn large_records_make_short_pages(rig: Rig) {
+    let run = rig.register().await;
+    let attempt = rig.claim(0, 0, "pod").await.attempt;
+    for sequence in 1..=4 {
+        let mut large = call("large");
+        let body = format!("\"{}{sequence}\"", "x".repeat(5 << 20));
+        large.response_body = Some(serde_json::value::RawValue::from_string(body).unwrap());
+        rig.ingest(attempt, sequence, &[large]).await.unwrap();
+    }
+    let first = rig.archive.calls(run, &Filter::default()).await.unwrap();
+    assert_eq!(first.items.len(), 2);
+    let rest = rig.archive.calls(run, &Filter { cursor: first.next, ..Filter::default() }).await.unwrap();
+    assert_eq!(rest.items.len(), 2);
+}
+
+async fn questions_of_no_use_are_refused(rig: Rig) {
+    let run = rig.register().await;
+    let table = [
+        (filter(|filter| filter.since = Some("yesterday".into())), "`since`"),
+        (filter(|filter| filter.until = Some(String::new())), "`until`"),
+        (filter(|filter| filter.outcome = Some("good".into())), "`outcome`"),
+        (filter(|filter| filter.cursor = Some("-1; DROP TABLE calls".into())), "cursor"),
+    ];
+    for (filter, part) in table {
+        let error = rig.archive.calls(run, &filter).await.unwrap_err();
+        assert!(error.kind() == Kind::BadInput && error.to_string().contains(part), "{error}");
+    }
+    let past = filter(|filter| filter.cursor = Some(u64::MAX.to_string()));
+    assert_eq!(rig.archive.calls(run, &past).await.unwrap().items.len(), 0);
+    assert_eq!(rig.archive.trials(run, &past).await.unwrap().items.len(), 0);
+}
+
+async fn trials_and_results_come_in_pages(rig: Rig) {
+    let run = rig.register().await;
+    rig.live(1, 0, "pod", "yes").await;
+    rig.live(0, 0, "other", "no").await;
+    let page = |cursor: Option<String>| Filter { limit: Some(5), cursor, ..Filter::default() };
+    let first = rig.archive.trials(run, &page(None)).await.unwrap();
+    let rest = rig.archive.trials(run, &page(first.next.clone())).await.unwrap();
+    let trials: Vec<_> =
+        first.items.iter().chain(&rest.items).map(|trial| (trial.combo_id.clone(), trial.data_id.clone(), trial.state.clone())).collect();
+    assert_eq!((first.items.len(), rest.items.len(), rest.next), (5, 3, None));
+    assert_eq!(trials[0], ("solver=m0".to_owned(), "q0".to_owned(), "Succeeded".to_owned()));
+    assert_eq!(trials[7], ("solver=m1".to_owned(), "q3".to_owned(), "Pending".to_owned()));
+    let best = rig.archive.results(run, &Filter { limit: Some(1), ..Filter::default() }).await.unwrap();
+    assert_eq!((best.items[0].combo.as_str(), best.next.as_deref()), ("solver=m1", Some("1")));
+    let rest = rig.archive.results(run, &Filter { cursor: best.next, ..Filter::default() }).await.unwrap();
+    assert_eq!((rest.items.len(), rest.items[0].combo.as_str(), rest.next), (1, "solver=m0", None));
+}
