@@ -39,6 +39,8 @@ pub(crate) enum Verb {
     Logs(Logs),
     /// Delete a run of a cluster with all that it made
     Delete(Delete),
+    /// Show what a cluster would make of a pod, or of anything that makes pods, without asking one
+    Inject(Inject),
     /// Look after the cached answers
     Cache(Cache),
     /// Check a manifest and tell all its mistakes at once
@@ -304,6 +306,50 @@ pub(crate) struct Validate {
     /// The manifest: an AgentRun in YAML or JSON
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Inject {
+    /// The manifest: a Pod, Job, CronJob, Deployment, AgentRun, …; several in one file; `-` reads stdin
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Capture layers, as in Connect,Dns,BaseUrl [default: Connect; an AgentRun says its own]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) capture: Option<Layers>,
+    /// Label pods that name no run
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run: Option<String>,
+    /// The sidecar's image
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// The hub's URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) hub_url: Option<String>,
+    /// A PEM file with what the hub's certificate must chain to; the webhook fills it in otherwise
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hub_ca: Option<PathBuf>,
+    /// What is shown: what changes, or the whole
+    #[arg(short, long, value_name = "FORMAT", default_value = "diff")]
+    pub(crate) output: InjectOutput,
+}
+
+/// Capture layers in pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Layers(pub(crate) Vec<agentrun_crds::network::CaptureMode>);
+
+impl FromStr for Layers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        agentrun_operator::inject::parse_layers(text).map(Self)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InjectOutput {
+    Diff,
+    Yaml,
+    Json,
 }
 
 #[derive(Args, Debug)]

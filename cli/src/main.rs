@@ -53,6 +53,7 @@ async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
         Verb::Watch(arguments) => verbs::watch::run(arguments, context).await,
         Verb::Logs(arguments) => verbs::logs::run(arguments, context).await,
         Verb::Delete(arguments) => verbs::delete::run(arguments, context).await,
+        Verb::Inject(arguments) => verbs::inject::run(arguments, context),
         Verb::Cache(arguments) => verbs::cache::run(arguments, context),
         Verb::Validate(arguments) => verbs::validate::run(arguments, context),
         Verb::Completion(arguments) => verbs::completion::run(arguments, context),

@@ -8,6 +8,7 @@ pub(crate) mod delete;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod get;
+pub(crate) mod inject;
 pub(crate) mod logs;
 pub(crate) mod run;
 pub(crate) mod validate;

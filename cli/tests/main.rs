@@ -4,6 +4,7 @@
 
 mod agents;
 mod exec;
+mod inject;
 mod manifests;
 mod outputs;
 mod quickstart;
