@@ -5,6 +5,8 @@ use agentrun_protocol::names::SIDECAR_CONTAINER;
 use agentrun_protocol::pod::SIDECAR_LOST_CODE;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
+/// What is said of a pod that somebody deleted: a person, or a controller.
+pub const DELETED: &str = "the pod was deleted before its agent had ended";
 /// The longest message told.
 const MESSAGE_CHARS: usize = 300;
 /// Seconds after which a pod takes too long to start, whatever it waits for.
@@ -46,13 +48,13 @@ pub fn failed(pod: &Pod, agent: Option<&str>) -> Option<Diagnosis> {
     }
     if let Some(ended) = agent.and_then(terminated).filter(|ended| ended.exit_code != 0) {
         let was_ours = deleted && ended.reason.as_deref() != Some("OOMKilled");
-        return Some(if was_ours { Diagnosis::new(FailureReason::Evicted, "the pod was deleted while it ran") } else { agents_end(ended) });
+        return Some(if was_ours { Diagnosis::new(FailureReason::Evicted, DELETED) } else { agents_end(ended) });
     }
     if let Some(found) = sidecars_end(status) {
         return Some(found);
     }
     if deleted {
-        return Some(Diagnosis::new(FailureReason::Evicted, "the pod was deleted before its agent had ended"));
+        return Some(Diagnosis::new(FailureReason::Evicted, DELETED));
     }
     Some(others_end(status))
 }

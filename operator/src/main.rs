@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     // One provider in the process; a second call would only say that there is one.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn,kube_client::client::builder=off"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if args.log_json {

@@ -15,6 +15,7 @@ use super::Error;
 use super::plan::{DatasetView, HubView, Observed, Refused};
 use crate::context::{Context, Memory};
 use crate::dataset::{self, Datapoints, Problem, Source};
+use crate::diagnose;
 use crate::hub::HubError;
 use crate::objects::job::{JobView, Place};
 use crate::objects::scoring::ScoringView;
@@ -183,6 +184,9 @@ async fn source(context: &Context, run: &Run, spec: &AgentRunSpec) -> Result<Sou
 /// Tells the hub of Jobs and failed pods, and asks for its sums.
 async fn sums(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, memory: &mut Memory) -> HubView {
     let pods = context.failed.of(&run.namespace, &run.name, |uid| jobs.values().any(|job| job.uid == uid));
+    // A Job that was suspended has its pods deleted: that is our own doing, and nothing is wrong with them.
+    let (stopped, pods): (Vec<PodFailure>, Vec<PodFailure>) = pods.into_iter().partition(|pod| was_stopped(pod, jobs));
+    context.failed.told(&run.namespace, &run.name, &stopped);
     let observation = Observation { uid: run.uid.clone(), jobs: jobs.iter().map(|(place, job)| job.progress(*place)).collect(), pods };
     match context.hub.observe(&run.namespace, &run.name, &observation).await {
         Ok(told) => {
@@ -197,6 +201,11 @@ async fn sums(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, mem
             HubView::Away(error.sentence())
         }
     }
+}
+
+fn was_stopped(pod: &PodFailure, jobs: &BTreeMap<Place, JobView>) -> bool {
+    let job = jobs.get(&Place { chunk: pod.chunk, combo: pod.combo });
+    pod.message == diagnose::DELETED && job.is_some_and(|job| job.suspended)
 }
 
 /// The hub knows of these pods: they may go.
@@ -278,4 +287,34 @@ pub fn refused(message: &str) -> Refused {
     let reason = if message.contains("exceeded quota") || message.contains("failed quota") { "QuotaExceeded" } else { "PodRefused" };
     let message: String = message.chars().take(500).collect();
     Refused { reason, message: format!("the API server does not take the run's pods: {message}"), is_final: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pods_that_were_deleted_under_a_suspended_job_were_stopped_by_us() {
+        let jobs = |suspended| BTreeMap::from([(Place { chunk: 0, combo: 0 }, JobView { suspended, ..JobView::default() })]);
+        let pod = |message: &str| PodFailure {
+            pod_uid: "a".into(),
+            combo: 0,
+            chunk: 0,
+            index: 0,
+            reason: "Evicted".into(),
+            message: message.into(),
+        };
+        assert!(was_stopped(&pod(diagnose::DELETED), &jobs(true)));
+        assert!(!was_stopped(&pod(diagnose::DELETED), &jobs(false)));
+        assert!(!was_stopped(&pod("The node was low on memory"), &jobs(true)));
+    }
+
+    #[test]
+    fn a_quota_is_told_from_other_refusals() {
+        let quota = refused("pods \"x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=5, limited: pods=5");
+        assert_eq!((quota.reason, quota.is_final), ("QuotaExceeded", false));
+        let policy = refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false");
+        assert_eq!(policy.reason, "PodRefused");
+        assert!(policy.message.contains("violates PodSecurity"));
+    }
 }

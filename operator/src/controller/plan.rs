@@ -147,7 +147,7 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
         _ => None,
     };
     let mut refused = observed.refused.clone();
-    let judged = verdict::judge(run, observed, grid, refused.as_ref());
+    let judged = verdict::judge(run, observed, grid, refused.as_ref(), now);
     let (mut create, mut change) = (Vec::new(), Vec::new());
     if let (Ok(spec), Some(grid)) = (&run.spec, grid) {
         let done = observed.hub.aggregate().map(done).unwrap_or_default();
@@ -171,7 +171,7 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
             }
         }
     }
-    let judged = if refused == observed.refused { judged } else { verdict::judge(run, observed, grid, refused.as_ref()) };
+    let judged = if refused == observed.refused { judged } else { verdict::judge(run, observed, grid, refused.as_ref(), now) };
     if refused.as_ref().is_some_and(|refused| refused.is_final) {
         create.clear();
     }

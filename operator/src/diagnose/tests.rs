@@ -55,7 +55,7 @@ fn a_failed_pods_reason_is_told_apart() {
         (agent(ended(137, "OOMKilled")), true, AgentOutOfMemory, "more memory"),
         (agent(ended(127, "StartError")), false, Spawn, "could not be started"),
         (agent(ended(137, "ContainerStatusUnknown")), false, NodeLost, "lost"),
-        (agent(ended(143, "Error")), true, Evicted, "deleted while it ran"),
+        (agent(ended(143, "Error")), true, Evicted, "was deleted before"),
         (with(killed.clone(), disruption("EvictionByEvictionAPI")), true, Evicted, "told why"),
         (with(killed.clone(), disruption("PreemptionByScheduler")), false, Evicted, "told why"),
         (with(killed.clone(), disruption("TerminationByKubelet")), false, Evicted, "told why"),

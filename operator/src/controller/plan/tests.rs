@@ -208,6 +208,18 @@ fn a_run_is_complete_when_the_hub_has_a_final_result_for_every_trial() {
 }
 
 #[test]
+fn the_last_pods_of_a_complete_run_end_by_themselves_unless_they_take_long() {
+    let run = run(json!({}), 10);
+    let jobs = [job(10, 0), job(9, 1)];
+    let plan = decide(&run, &seen(&jobs, 20));
+    assert_eq!((phase(&plan), plan.change.len()), ("Complete", 0));
+    let mut long_after = after(&run, &plan);
+    long_after.status["completionTime"] = json!("2026-11-22T09:58:59Z");
+    let later = decide(&long_after, &seen(&jobs, 20));
+    assert_eq!(later.change[0]["spec"]["suspend"], true);
+}
+
+#[test]
 fn what_was_not_observed_is_explained() {
     let table = [
         (json!(["Connect"]), 0, "add Dns to spec.capture"),

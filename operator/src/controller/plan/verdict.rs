@@ -4,6 +4,7 @@ use agentrun_crds::AgentRunSpec;
 use agentrun_crds::network::CaptureMode;
 use agentrun_crds::status::Phase;
 use agentrun_protocol::run::Aggregate;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::window::Mode;
@@ -12,6 +13,8 @@ use crate::conditions::{State, Verdict};
 use crate::objects::job::Grid;
 use crate::run::Run;
 
+/// Seconds that the last pods of a complete run have to end by themselves.
+const LAST_PODS_SECONDS: i64 = 60;
 /// Reasons for which a run has failed that hold until its spec changes, whatever is seen later.
 const LASTING: [&str; 5] = ["TemplateRefused", "NameTaken", "ImagePull", "ScoringFailed", "DatasetLost"];
 
@@ -37,7 +40,7 @@ pub struct Judged {
 }
 
 /// Judges.
-pub fn judge(run: &Run, observed: &Observed, grid: Option<Grid>, refused: Option<&Refused>) -> Judged {
+pub fn judge(run: &Run, observed: &Observed, grid: Option<Grid>, refused: Option<&Refused>, now: Timestamp) -> Judged {
     let spec = match &run.spec {
         Err(message) => return cannot(run, Verdict::new(State::False, "InvalidSpec", message), "InvalidSpec", message),
         Ok(spec) => spec,
@@ -55,7 +58,7 @@ pub fn judge(run: &Run, observed: &Observed, grid: Option<Grid>, refused: Option
         return not_yet(accepted, spec.suspend);
     }
     if is_complete(run, observed, grid) {
-        return complete(run, observed, spec, accepted);
+        return complete(run, observed, spec, accepted, now);
     }
     going(run, observed, spec, accepted, refused)
 }
@@ -157,7 +160,7 @@ fn not_yet(accepted: Verdict, suspend: bool) -> Judged {
     }
 }
 
-fn complete(run: &Run, observed: &Observed, spec: &AgentRunSpec, accepted: Verdict) -> Judged {
+fn complete(run: &Run, observed: &Observed, spec: &AgentRunSpec, accepted: Verdict, now: Timestamp) -> Judged {
     let kept = |kind: &str| run.condition(kind).filter(|_| observed.hub.aggregate().is_none());
     let records = match (kept("RecordsComplete"), observed.hub.aggregate()) {
         (Some(before), _) => Verdict::new(state_of(&before.status), before.reason, before.message),
@@ -172,8 +175,14 @@ fn complete(run: &Run, observed: &Observed, spec: &AgentRunSpec, accepted: Verdi
         suspended: ended(),
         records,
         phase: Phase::Complete,
-        mode: Mode::Stop,
+        mode: if is_long_ago(run, now) { Mode::Stop } else { Mode::Hold },
     }
+}
+
+/// Whether the run has ended so long ago that its last pods have too: what still runs repeats a trial whose result is known.
+fn is_long_ago(run: &Run, now: Timestamp) -> bool {
+    let ended: Option<Timestamp> = run.status_text("completionTime").and_then(|time| time.parse().ok());
+    ended.is_some_and(|ended| now.duration_since(ended).as_secs() >= LAST_PODS_SECONDS)
 }
 
 fn state_of(word: &str) -> State {
