@@ -6,7 +6,7 @@ use agentrun_llm::provider::{Hosts, Shape};
 use clap::Parser;
 use thiserror::Error;
 
-use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, pod::PodArgs, score::ScoreArgs};
+use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, memory, pod::PodArgs, score::ScoreArgs};
 
 /// Intercepts, records and caches the LLM calls of agents that use it as their proxy.
 #[derive(Clone, Debug, Parser)]
@@ -15,13 +15,16 @@ pub struct Args {
     /// Where agents connect
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", env = "AGENTRUN_LISTEN")]
     pub listen: SocketAddr,
-    /// Serve /healthz, /readyz and /metrics here
+    /// Where agents connect that resolve LLM hosts to this machine; used with the capture layer dns
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:443")]
+    pub listen_dns: SocketAddr,
+    /// Serve /startupz, /healthz, /readyz and /metrics here
     #[arg(long, value_name = "IP:PORT", env = "AGENTRUN_ADMIN")]
     pub admin: Option<SocketAddr>,
     /// Write ca.pem (our certificate) and bundle.pem (the public roots and ours) into this folder
     #[arg(long, value_name = "DIR", env = "AGENTRUN_CA_DIR")]
     pub ca_dir: Option<PathBuf>,
-    /// Entrances that are open: connect, base-url
+    /// Entrances that are open: connect, dns, base-url
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "connect,base-url")]
     pub capture: Vec<CaptureMode>,
     /// An LLM host beyond the built-in table; SHAPE is openai (the default), anthropic, gemini, cohere, bedrock or mistral
@@ -48,6 +51,9 @@ pub struct Args {
     /// MiB of answers kept on disk
     #[arg(long, value_name = "MIB", default_value_t = 4096)]
     pub cache_disk: u64,
+    /// MiB of memory to stay within: what is read, kept and queued shrinks to it [default: the limit of the process's control group]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
     /// Write records into this SQLite file
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
@@ -115,13 +121,14 @@ pub enum ArgsError {
 impl Args {
     /// What the proxy is told.
     pub fn config(&self) -> Result<Config, ArgsError> {
+        let memory = allowed(self.memory);
         Ok(Config {
             hosts: hosts(&self.providers)?,
             upstreams: self.upstreams.clone(),
             upstream_ca: self.upstream_ca.clone(),
             cache: CacheConfig {
                 path: self.cache_dir.as_ref().map(|folder| folder.join("cache.db")),
-                memory_bytes: self.cache_memory << 20,
+                memory_bytes: (self.cache_memory << 20).min(memory / 8),
                 disk_bytes: self.cache_disk << 20,
             },
             journal: self.records.clone(),
@@ -129,7 +136,7 @@ impl Args {
             limits: Limits {
                 first_byte_timeout: Duration::from_secs(self.first_byte_timeout),
                 idle_timeout: Duration::from_secs(self.idle_timeout),
-                ..Limits::default()
+                ..Limits::within(memory)
             },
             ..Config::default()
         })
@@ -149,6 +156,11 @@ impl Args {
             cache: self.cache_mode,
         }
     }
+}
+
+/// Bytes of memory to stay within: `mebibytes`, else the control group's, else all there is.
+pub(crate) fn allowed(mebibytes: Option<u64>) -> u64 {
+    mebibytes.map(|mebibytes| mebibytes << 20).or_else(memory::allowed).unwrap_or(u64::MAX)
 }
 
 /// The built-in LLM hosts and those of `--provider`.

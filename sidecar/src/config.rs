@@ -195,6 +195,9 @@ pub struct Limits {
     pub request_bytes: u64,
     /// Bytes of a request or an answer that are read and cached; a larger one is passed on and recorded without its body.
     pub entry_bytes: usize,
+    /// Bytes of all requests and answers that are read at a time. A request that does not fit waits; an answer that does not fit is passed on and
+    /// recorded without its body.
+    pub body_bytes: usize,
     /// Open client connections; further ones wait in the listen queue.
     pub connections: usize,
     /// Concurrent HTTP/2 streams of one client connection.
@@ -223,6 +226,7 @@ impl Default for Limits {
             head_bytes: 128 << 10,
             request_bytes: 256 << 20,
             entry_bytes: 16 << 20,
+            body_bytes: 512 << 20,
             connections: 8192,
             streams: 256,
             head_timeout: Duration::from_secs(120),
@@ -233,5 +237,40 @@ impl Default for Limits {
             journal_bytes: 16 << 20,
             spool_bytes: None,
         }
+    }
+}
+
+impl Limits {
+    /// Bounds under which the whole process stays within `memory` bytes, where that is less than it would take otherwise.
+    ///
+    /// Measured: a body that is read takes up to four times its size for a moment (its text, its tree, its key), a connection some 60 kB, and an
+    /// idle process 12 MB. The cache has a bound of its own: an eighth of `memory` fits.
+    pub fn within(memory: u64) -> Self {
+        let usual = Self::default();
+        let share = |part: u64, least: usize, most: usize| usize::try_from(memory / part).unwrap_or(most).clamp(least, most);
+        Self {
+            entry_bytes: share(16, 1 << 20, usual.entry_bytes),
+            body_bytes: share(10, 2 << 20, usual.body_bytes),
+            journal_bytes: share(16, 1 << 20, usual.journal_bytes),
+            connections: share(128 << 10, 256, usual.connections),
+            ..usual
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_shrink_with_memory_and_never_grow_beyond_the_usual() {
+        let usual = Limits::default();
+        for (memory, entry, body) in [(0, 1 << 20, 2 << 20), (80 << 20, 5 << 20, 8 << 20), (160 << 20, 10 << 20, 16 << 20)] {
+            let limits = Limits::within(memory);
+            assert_eq!((limits.entry_bytes, limits.body_bytes), (entry, body), "{memory}");
+            assert!(limits.body_bytes >= limits.entry_bytes, "one body fits, so that none waits for ever");
+        }
+        let large = Limits::within(64 << 30);
+        assert_eq!((large.entry_bytes, large.body_bytes, large.connections), (usual.entry_bytes, usual.body_bytes, usual.connections));
     }
 }

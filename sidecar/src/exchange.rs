@@ -65,8 +65,14 @@ async fn answer(
         return pass::upgrade(call, provider, target, request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = match gather::gather(body, &proxy.limits).await? {
+    let (gathered, held) = gather::gather(body, &proxy.limits, &proxy.bodies).await?;
+    call.hold(held);
+    let body = match gathered {
         Gathered::Whole(body) => body,
+        Gathered::Large(..) if !connection.live.session.replaces.is_empty() => {
+            // Its model cannot be seen, and the wrong one may not be paid for.
+            return Err(Refusal::BodyTooLarge { limit: proxy.limits.entry_bytes as u64 });
+        }
         Gathered::Large(first, rest) => {
             call.read(Arc::new(Reading::unread(Endpoint::of(provider, parts.method.as_str(), target.path.as_str()), target.path.as_str())));
             return miss::ask(call.take(), None, target, parts, Changed::default(), RequestBody::streamed(first, rest)).await;

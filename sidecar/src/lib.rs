@@ -16,10 +16,12 @@ mod error;
 mod exchange;
 mod fingerprint;
 mod front;
+mod held;
 mod hit;
 pub mod hub;
 mod intercept;
 pub mod journal;
+mod memory;
 mod metrics;
 mod miss;
 mod pass;
@@ -64,6 +66,7 @@ use crate::{
     error::Refusal,
     fingerprint::Fingerprints,
     front::Entrance,
+    held::Bodies,
     journal::Journal,
     metrics::Metrics,
     resolve::Resolver,
@@ -130,6 +133,7 @@ pub(crate) struct Proxy {
     metrics: Metrics,
     drain: Drain,
     connections: Arc<Semaphore>,
+    bodies: Bodies,
     /// Hosts whose unreadable usage has been warned of.
     warned: Mutex<HashSet<String>>,
     /// Hosts whose clients' distrust of our certificate has been warned of.
@@ -207,6 +211,7 @@ impl Sidecar {
             metrics: Metrics::new(),
             drain: Drain::default(),
             connections: Arc::new(Semaphore::new(limits.connections)),
+            bodies: Bodies::new(limits.body_bytes),
             warned: Mutex::default(),
             distrusted: Mutex::default(),
             random: random(),
@@ -338,7 +343,10 @@ pub async fn run(args: &Args) -> Result<(), BodyError> {
     if let Some(folder) = &args.ca_dir {
         sidecar.write_certificates(folder)?;
     }
-    let session = sidecar.serve(args.session(), port);
+    let mut session = sidecar.serve(args.session(), port);
+    if args.capture.contains(&CaptureMode::Dns) {
+        session.open_dns(args.listen_dns).await?;
+    }
     if let Some(address) = args.admin {
         sidecar.open_admin(address).await?;
     }

@@ -26,6 +26,7 @@ use crate::{
     exchange::Reading,
     fingerprint::Fingerprint,
     front::Connection,
+    held::Held,
     journal::{AnswerText, Recorded},
     session::{Attribution, Live},
     target::Target,
@@ -40,6 +41,9 @@ struct Open {
     proxy: Arc<Proxy>,
     /// Held until the call has been counted.
     admitted: Option<(Admitted, Admitted)>,
+    /// Memory for its bodies.
+    request_held: Held,
+    answer_held: Held,
     started: Instant,
     facts: Begun,
 }
@@ -92,7 +96,14 @@ impl Call {
             request: None,
             request_bytes: 0,
         };
-        Self(Some(Box::new(Open { proxy: connection.proxy.clone(), admitted: None, started: Instant::now(), facts })))
+        Self(Some(Box::new(Open {
+            proxy: connection.proxy.clone(),
+            admitted: None,
+            request_held: Held::default(),
+            answer_held: Held::default(),
+            started: Instant::now(),
+            facts,
+        })))
     }
 
     /// Lets the call in, unless the proxy or its session is stopping.
@@ -161,6 +172,25 @@ impl Call {
     pub(crate) fn read(&mut self, reading: Arc<Reading>) {
         if let Some(open) = &mut self.0 {
             open.facts.reading = Some(reading);
+        }
+    }
+
+    /// Keeps the memory of its request's body until it ends.
+    pub(crate) fn hold(&mut self, held: Held) {
+        if let Some(open) = &mut self.0 {
+            open.request_held = held;
+        }
+    }
+
+    /// Whether there is memory for an answer of `bytes`.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        self.0.as_deref_mut().is_some_and(|open| open.proxy.bodies.grow(&mut open.answer_held, bytes))
+    }
+
+    /// Gives the answer's memory back: no more than its end is kept.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.answer_held = Held::default();
         }
     }
 

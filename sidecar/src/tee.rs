@@ -82,19 +82,34 @@ impl Captured {
         Self { whole: true, ..Self::default() }
     }
 
-    fn push(&mut self, data: &[u8], limit: usize, started: Instant) {
+    fn push(&mut self, data: &[u8], call: &mut Call) {
         self.total += data.len() as u64;
         if self.marks.len() < MARKS {
-            self.marks.push((self.total, started.elapsed()));
+            self.marks.push((self.total, call.started().elapsed()));
+        }
+        let (length, limit) = (self.bytes.len() + data.len(), call.proxy().limits.entry_bytes);
+        if self.whole && (length > limit || !call.has_room(length)) {
+            self.whole = false;
+            self.cut(TAIL_BYTES);
+            self.bytes.shrink_to(2 * TAIL_BYTES);
+            call.let_go();
+        }
+        if !self.whole && length > 2 * TAIL_BYTES {
+            self.cut(TAIL_BYTES.saturating_sub(data.len()));
+            return self.bytes.extend_from_slice(&data[data.len().saturating_sub(TAIL_BYTES)..]);
+        }
+        if length > self.bytes.capacity() {
+            // Doubling a large one would take three times its size for a moment.
+            let spare = if length < TAIL_BYTES { length } else { length / 4 };
+            self.bytes.reserve_exact(length.saturating_add(spare).min(limit.max(2 * TAIL_BYTES)) - self.bytes.len());
         }
         self.bytes.extend_from_slice(data);
-        let kept = if self.whole { limit } else { 2 * TAIL_BYTES };
-        if self.bytes.len() > kept {
-            self.whole = false;
-            let surplus = self.bytes.len() - TAIL_BYTES.min(self.bytes.len());
-            self.bytes.drain(..surplus);
-            self.bytes.shrink_to(2 * TAIL_BYTES);
-        }
+    }
+
+    /// Keeps the last `kept` bytes.
+    fn cut(&mut self, kept: usize) {
+        let surplus = self.bytes.len().saturating_sub(kept);
+        self.bytes.drain(..surplus);
     }
 
     /// When the byte before `offset` had arrived, counted from the call's start.
@@ -147,8 +162,8 @@ impl Tee {
     }
 
     fn arrived(&mut self, frame: &Frame<Bytes>) {
-        if let (Some(data), Some(open)) = (frame.data_ref(), &self.open) {
-            self.captured.push(data, open.call.proxy().limits.entry_bytes, open.call.started());
+        if let (Some(data), Some(open)) = (frame.data_ref(), &mut self.open) {
+            self.captured.push(data, &mut open.call);
         }
     }
 

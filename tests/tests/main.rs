@@ -7,6 +7,7 @@ mod capture_dns;
 mod clients;
 mod frames;
 mod images;
+mod memory;
 mod pod;
 mod scripted;
 mod shared_answers;

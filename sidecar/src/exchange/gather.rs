@@ -7,7 +7,11 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::{config::Limits, error::Refusal};
+use crate::{
+    config::Limits,
+    error::Refusal,
+    held::{Bodies, Held},
+};
 
 /// A request's body.
 pub(crate) enum Gathered {
@@ -17,29 +21,35 @@ pub(crate) enum Gathered {
     Large(Bytes, Incoming),
 }
 
-/// Gathers `body`. More than `limits.request_bytes` announced is refused before it is read.
-pub(crate) async fn gather(mut body: Incoming, limits: &Limits) -> Result<Gathered, Refusal> {
+/// Gathers `body`, and says what memory it holds. More than `limits.request_bytes` announced is refused before it is read. One that says its
+/// size waits until there is room; one that does not is large when there is none.
+pub(crate) async fn gather(mut body: Incoming, limits: &Limits, bodies: &Bodies) -> Result<(Gathered, Held), Refusal> {
     let announced = body.size_hint();
     if announced.lower() > limits.request_bytes {
         return Err(Refusal::BodyTooLarge { limit: limits.request_bytes });
     }
     if announced.exact() == Some(0) {
-        return Ok(Gathered::Whole(Bytes::new()));
+        return Ok((Gathered::Whole(Bytes::new()), Held::default()));
     }
-    let Some(first) = frame(&mut body, limits.idle_timeout).await? else { return Ok(Gathered::Whole(Bytes::new())) };
+    let expected = usize::try_from(announced.lower()).unwrap_or(usize::MAX);
+    let mut held = if expected > limits.entry_bytes { Held::default() } else { bodies.room(expected).await };
+    let Some(first) = frame(&mut body, limits.idle_timeout).await? else { return Ok((Gathered::Whole(Bytes::new()), held)) };
     if body.is_end_stream() {
-        return Ok(Gathered::Whole(first));
+        return Ok((Gathered::Whole(first), held));
     }
-    let mut bytes = BytesMut::with_capacity(usize::try_from(announced.lower()).unwrap_or(0).clamp(first.len(), limits.entry_bytes));
+    if expected > limits.entry_bytes {
+        return Ok((Gathered::Large(first, body), held));
+    }
+    let mut bytes = BytesMut::with_capacity(expected.max(first.len()));
     bytes.extend_from_slice(&first);
     drop(first);
     while let Some(more) = frame(&mut body, limits.idle_timeout).await? {
         bytes.extend_from_slice(&more);
-        if bytes.len() > limits.entry_bytes {
-            return Ok(Gathered::Large(bytes.freeze(), body));
+        if bytes.len() > limits.entry_bytes || !bodies.grow(&mut held, bytes.len()) {
+            return Ok((Gathered::Large(bytes.freeze(), body), held));
         }
     }
-    Ok(Gathered::Whole(bytes.freeze()))
+    Ok((Gathered::Whole(bytes.freeze()), held))
 }
 
 async fn frame(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Refusal> {

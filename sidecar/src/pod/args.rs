@@ -6,7 +6,7 @@ use agentrun_protocol::names;
 
 use crate::{
     CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule,
-    args::{ArgsError, hosts},
+    args::{ArgsError, allowed, hosts},
     hub::{Hub, HubError},
 };
 
@@ -76,6 +76,9 @@ pub struct PodArgs {
     /// MiB of records that may wait for the hub before new calls wait too
     #[arg(long, value_name = "MIB", default_value_t = 160)]
     pub spool: u64,
+    /// MiB of memory to stay within: what is read, kept and queued shrinks to it [default: the limit of the process's control group]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
     /// MiB of answers kept in memory
     #[arg(long, value_name = "MIB", default_value_t = 16)]
     pub cache_memory: u64,
@@ -114,6 +117,7 @@ impl PodArgs {
     /// # Errors
     /// A provider is not written as it should be.
     pub fn config(&self, hub: Arc<Hub>) -> Result<Config, ArgsError> {
+        let memory = allowed(self.memory);
         Ok(Config {
             hosts: hosts(&self.providers)?,
             upstreams: self.upstreams.clone(),
@@ -122,14 +126,14 @@ impl PodArgs {
             authority_name: self.pod_uid.clone(),
             // Image and pod decide what the system's resolver would read; the name servers are the cluster's.
             resolv_conf: Some("/etc/resolv.conf".into()),
-            cache: CacheConfig { path: None, memory_bytes: self.cache_memory << 20, ..CacheConfig::default() },
+            cache: CacheConfig { path: None, memory_bytes: (self.cache_memory << 20).min(memory / 8), ..CacheConfig::default() },
             journal: Some(self.journal()),
             capture: self.capture.clone(),
             limits: Limits {
                 first_byte_timeout: Duration::from_secs(self.first_byte_timeout),
                 idle_timeout: Duration::from_secs(self.idle_timeout),
                 spool_bytes: Some(self.spool << 20),
-                ..Limits::default()
+                ..Limits::within(memory)
             },
             hub: Some(hub),
             ..Config::default()

@@ -66,8 +66,7 @@ impl Finished {
                 status: self.head.status,
                 framing: self.head.framing,
                 headers: std::mem::take(&mut self.head.headers).into_boxed_slice(),
-                // Exactly as large as it is: a buffer that grew holds up to twice that.
-                body: Bytes::from(understood.body.to_vec().into_boxed_slice()),
+                body: understood.body.clone(),
                 facts: facts.clone(),
                 number: Entry::number(),
             })
@@ -98,18 +97,18 @@ impl Finished {
         self.call.end(end);
     }
 
-    fn understand(&self, reading: &Reading) -> Understood {
+    fn understand(&mut self, reading: &Reading) -> Understood {
         let limit = self.call.proxy().limits.entry_bytes;
         let mut problem = None;
         let body = match &self.head.encoding {
             Some(encoding) if self.captured.whole => match decode::decode(encoding, &self.captured.bytes, limit) {
-                Ok(plain) => Bytes::from(plain),
+                Ok(plain) => exactly(plain),
                 Err(error) => {
                     problem = Some(error.to_string());
                     Bytes::new()
                 }
             },
-            _ => Bytes::copy_from_slice(&self.captured.bytes),
+            _ => exactly(std::mem::take(&mut self.captured.bytes)),
         };
         let model = reading.model.as_deref();
         let answer = match (&problem, self.captured.whole) {
@@ -119,7 +118,8 @@ impl Finished {
             (None, false) => None,
         };
         if !self.captured.whole && problem.is_none() {
-            problem = Some(format!("uncached: too large, more than {limit} bytes"));
+            let room = if self.captured.total > limit as u64 { "too large" } else { "too large for the memory that was free" };
+            problem = Some(format!("uncached: {room}, {} bytes", self.captured.total));
         }
         Understood { body, answer, problem }
     }
@@ -182,4 +182,9 @@ impl Finished {
     fn gone_or(&self, outcome: Outcome) -> Outcome {
         if self.heard { outcome } else { Outcome::ClientGone }
     }
+}
+
+/// As large as it is: a buffer that grew holds more, and a stored answer would for as long as it is stored.
+fn exactly(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
 }

@@ -10,6 +10,9 @@ use super::answer::{Answer, Step, Wire, answer, error, sse_frame};
 use super::ask::Ask;
 use super::encoding;
 
+/// A little more than 200 MB in frames of 64 KiB.
+const FLOOD_FRAMES: usize = 3200;
+
 /// The answer that script `name` makes of the well-behaved one. An unknown name is answered 418, so that a misspelt test fails.
 pub(super) fn play(name: &str, ask: &Ask) -> Answer {
     let good = answer(ask);
@@ -43,6 +46,13 @@ pub(super) fn play(name: &str, ask: &Ask) -> Answer {
             steps
         })
         .with_pace(Duration::from_millis(2)),
+        "flood" => steps(good, |mut steps| {
+            let content =
+                format!("data: {{\"choices\": [{{\"index\": 0, \"delta\": {{\"content\": \"{}\"}}}}]}}\n\n", "x".repeat(64 << 10));
+            let frame = Bytes::from(content);
+            steps.splice(1..1, std::iter::repeat_with(|| Step::Frame(frame.clone())).take(FLOOD_FRAMES));
+            steps
+        }),
         "huge-event" => steps(good, |mut steps| {
             steps.insert(1, Step::Frame(format!(": {}\n\n", "x".repeat(8 << 20)).into()));
             steps
