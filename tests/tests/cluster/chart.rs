@@ -50,7 +50,7 @@ async fn pods_are_seen_to_where_they_should_and_nowhere_else() {
     .await;
 }
 
-/// Who, what, where, and whether.
+/// Who, what (`resource/name` or `resource:subresource`), where, and whether.
 const RIGHTS: [(&str, &str, &str, &str, bool); 22] = [
     ("operator", "get", "secrets", "default", false),
     ("operator", "list", "secrets", SYSTEM, false),
@@ -61,10 +61,10 @@ const RIGHTS: [(&str, &str, &str, &str, bool); 22] = [
     ("operator", "create", "jobs", "default", true),
     ("operator", "deletecollection", "pods", "default", true),
     ("operator", "update", "pods", "default", false),
-    ("operator", "create", "pods/exec", "default", false),
+    ("operator", "create", "pods:exec", "default", false),
     ("operator", "patch", "mutatingwebhookconfigurations/agentrun", "default", true),
     ("operator", "patch", "mutatingwebhookconfigurations/other", "default", false),
-    ("operator", "create", "serviceaccounts/token", "default", false),
+    ("operator", "create", "serviceaccounts:token", "default", false),
     ("hub", "get", "secrets", "default", false),
     ("hub", "get", "secrets/agentrun-hub-tls", SYSTEM, true),
     ("hub", "get", "secrets/agentrun-ca", SYSTEM, false),
@@ -84,9 +84,11 @@ async fn each_part_may_do_what_it_needs() {
     for (part, verb, resource, namespace, may) in RIGHTS {
         let account = format!("--as=system:serviceaccount:{SYSTEM}:agentrun-{part}");
         // `auth can-i` exits with 1 where the answer is no.
-        let answer = cluster.try_kubectl(&["auth", "can-i", verb, resource, "-n", namespace, &account]).await;
+        let (resource, subresource) = resource.split_once(':').unwrap_or((resource, ""));
+        let subresource_flag = format!("--subresource={subresource}");
+        let answer = cluster.try_kubectl(&["auth", "can-i", verb, resource, &subresource_flag, "-n", namespace, &account]).await;
         if answer.is_ok() != may {
-            wrong.push(format!("{part} {verb} {resource} in {namespace}: {answer:?}"));
+            wrong.push(format!("{part} {verb} {resource}:{subresource} in {namespace}: {answer:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -104,6 +106,12 @@ async fn an_upgrade_does_not_disturb_a_run() {
         pod["containers"][0]["env"] = json!([{"name": "OPENAI_API_KEY", "value": "sk-test-not-a-real-key"}]);
         let mut run = agent_run("upgraded", &["gpt-4.1-mini"], &questions, pod);
         run["spec"]["limits"]["parallelism"] = 4.into();
+        // A busy machine is not the agent's fault.
+        run["spec"]["agent"]["timeoutSeconds"] = 300.into();
+        run["spec"]["scoring"] = json!({"exact": {}});
+        for item in run["spec"]["dataset"]["items"].as_array_mut().into_iter().flatten() {
+            item["expected"] = "seen".into();
+        }
         space.create(&run).await;
         let succeeded = |run: &Value| run["status"]["trials"]["succeeded"].as_u64().unwrap_or_default();
         space.until("agentrun/upgraded", 120, "under way", |run| succeeded(run) >= 2).await;
@@ -120,6 +128,10 @@ async fn an_upgrade_does_not_disturb_a_run() {
         assert_eq!(status["calls"]["total"], 24, "{status:#}");
         let counts = provider.counts(&mark).await;
         assert_eq!((counts.len(), counts.values().max()), (24, Some(&1)), "each distinct call is paid once");
+
+        let row = space.kubectl(&["get", "ar", "upgraded", "--no-headers"]).await;
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(cells[..5], ["upgraded", "Complete", "24/24", "solver=gpt-4.1-mini", "1.0000"]);
     })
     .await;
 }
