@@ -9,6 +9,7 @@ mod frames;
 mod images;
 mod memory;
 mod pod;
+mod scoring_pod;
 mod scripted;
 mod shared_answers;
 mod torture;

@@ -10,7 +10,7 @@ use agentrun_protocol::{
     paths,
 };
 use http::StatusCode;
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
 use super::{Key, entry::Entry};
@@ -25,12 +25,19 @@ pub(crate) mod lease;
 /// The first pause before a hub that is away is asked again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
+/// The most bytes of answers that wait for a hub that is away.
+const WAITING_BYTES: usize = 16 << 20;
+/// What they are counted in.
+const UNIT: usize = 1024;
+
 /// The hub's cache.
 pub(crate) struct Remote {
     hub: Arc<Hub>,
     held: Held,
     /// What is on its way to the hub.
     telling: TaskTracker,
+    /// What answers that wait for the hub may hold.
+    room: Semaphore,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -58,7 +65,7 @@ impl Remote {
     pub(crate) fn start(hub: Arc<Hub>) -> Arc<Self> {
         let held = Held::default();
         let tasks = [tokio::spawn(lease::renew(hub.clone(), held.clone())), tokio::spawn(look_out(hub.clone()))];
-        Arc::new(Self { hub, held, telling: TaskTracker::new(), tasks })
+        Arc::new(Self { hub, held, telling: TaskTracker::new(), room: Semaphore::new(WAITING_BYTES / UNIT), tasks })
     }
 
     /// A stored answer, without asking for the lead.
@@ -163,7 +170,13 @@ impl Remote {
             path.push_str("&lease=");
             path.push_str(lease);
         }
-        let put = self.persistently(|| Ask::put(&path, bytes.clone())).await;
+        let units = u32::try_from(bytes.len().div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let Ok(_room) = self.room.try_acquire_many(units) else {
+            tracing::warn!("the hub is away for long: an answer is not kept for it, and equal calls of other pods are paid again");
+            return false;
+        };
+        // However late it comes, it is of use to pods that begin later.
+        let put = self.hub.insist(|| Ask::put(&path, bytes.clone())).await;
         if let Err(error) = &put {
             tracing::warn!(%error, "cannot hand an answer to the hub: equal calls of other pods are paid again");
         }

@@ -1,0 +1,104 @@
+//! A scoring pod: outputs go to the user's program, and its answers become scores.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use agentrun_protocol::query::Filter;
+use agentrun_tests::hub::{self, Hub, NAMESPACE, RUN};
+use agentrun_tests::pod::{Pod, sidecar_binary, told};
+use agentrun_tests::stage::Stage;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// Reads a question a line and answers it; its answers stay in its buffer until it ends, as Python's do.
+const SCORER: &str = "
+import json, sys
+for line in sys.stdin:
+    question = json.loads(line)
+    good = question['expected'] in question['output']
+    print(json.dumps({'score': 1.0 if good else 0.25, 'reason': question['input']}))
+";
+
+/// Two finished trials, with the outputs `ok then` and `no`.
+async fn finished(hub: &Hub) {
+    let stage = Stage::new(&["api.openai.com"]).await;
+    hub.register(&["first", "second"], &json!({"scoring": {"container": {"image": "scorer", "command": ["score"]}}})).await;
+    for (index, output) in ["ok then", "no"].iter().enumerate() {
+        let mut pod = Pod::new(&format!("trial-0-{index}"), hub, &stage.upstream_arguments(), &["--output=output", "--wrapped"]);
+        pod.start().await;
+        assert_eq!(told(&pod.ask(output, &[]).output().await.expect("curl starts")).1, 200);
+        std::fs::write(pod.exchange("output"), output).expect("the folder can be written");
+        // The end of a wrapped command is its trial's, whatever the Job controller says later.
+        assert!(pod.wrapped(&[], &["true"]).status().await.expect("the wrapper starts").success());
+        let (code, _, log) = pod.stop().await;
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+/// A scoring pod's two processes: the sidecar, and the wrapper around `program`.
+async fn score(hub: &Hub, program: &[&str]) -> (Child, Child, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("token"), hub::token("scoring")).expect("the temporary folder can be written");
+    let mut sidecar = Command::new(sidecar_binary());
+    sidecar.args(["score", "--admin=127.0.0.1:0"]).env_clear().kill_on_drop(true).stderr(Stdio::piped());
+    for (flag, value) in [
+        ("hub", hub.url()),
+        ("hub-ca", hub.ca_pem().to_owned()),
+        ("token", path("token")),
+        ("exchange-dir", folder.path().display().to_string()),
+        ("trust-dir", folder.path().display().to_string()),
+    ] {
+        sidecar.arg(format!("--{flag}={value}"));
+    }
+    let sidecar = sidecar.spawn().expect("the sidecar starts");
+    let began = Instant::now();
+    while !folder.path().join("agentrun-wrap").exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the sidecar does not start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut wrapper = Command::new(path("agentrun-wrap"));
+    wrapper.arg(format!("--score={}", path("score.sock"))).arg("--").args(program).kill_on_drop(true).stderr(Stdio::piped());
+    (sidecar, wrapper.spawn().expect("the wrapper starts"), folder)
+}
+
+async fn trials(hub: &Hub) -> Vec<Value> {
+    let run = hub.archive().find(NAMESPACE, RUN, None).await.expect("the run is known");
+    let page = hub.archive().trials(run, &Filter::default()).await.expect("the store answers");
+    let all = page.items.into_iter().map(|trial| serde_json::to_value(trial).expect("a trial is JSON"));
+    all.filter(|trial| trial["pod"] != Value::Null).collect()
+}
+
+async fn terminate(sidecar: &Child) {
+    let process = sidecar.id().expect("it runs").to_string();
+    assert!(Command::new("kill").arg(process).status().await.expect("there is kill").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_output_gets_its_score_from_the_users_program() {
+    let hub = Hub::start().await;
+    finished(&hub).await;
+    let (sidecar, mut wrapper, _folder) = score(&hub, &["python3", "-c", SCORER]).await;
+    assert!(wrapper.wait().await.expect("it is our process").success());
+    terminate(&sidecar).await;
+    let ended = sidecar.wait_with_output().await.expect("it is our process");
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{log}");
+    let trials = trials(&hub).await;
+    let scores: Vec<_> = trials.iter().map(|trial| (&trial["state"], &trial["score"], &trial["score_reason"])).collect();
+    let succeeded = json!("Succeeded");
+    assert_eq!(scores, [(&succeeded, &json!(1.0), &json!("first")), (&succeeded, &json!(0.25), &json!("second"))], "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_talks_is_not_believed() {
+    let hub = Hub::start().await;
+    finished(&hub).await;
+    let (sidecar, mut wrapper, _folder) = score(&hub, &["sh", "-c", "echo loading model; while read line; do echo 1; done"]).await;
+    let ended = sidecar.wait_with_output().await.expect("it is our process");
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && log.contains("no answer: `loading model`"), "{log}");
+    wrapper.wait().await.expect("it is our process");
+    assert!(trials(&hub).await.iter().all(|trial| trial["score"].is_null()));
+}
