@@ -40,7 +40,7 @@ pub mod upstream;
 use std::{
     collections::HashSet,
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -266,7 +266,12 @@ impl Sidecar {
 
     /// Opens the admin port: `/startupz`, `/readyz`, `/healthz`, `/metrics`. Returns its address.
     pub async fn open_admin(&self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
-        let (listener, address) = listen(address).await?;
+        let port = match listen(address).await {
+            // A machine without IPv6 has no `[::]`; where there is one, it takes IPv4 too.
+            Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => listen((Ipv4Addr::UNSPECIFIED, address.port()).into()).await,
+            port => port,
+        };
+        let (listener, address) = port?;
         self.proxy.network.ourselves().opened(address);
         tokio::spawn(admin::serve(self.proxy.clone(), listener));
         Ok(address)
