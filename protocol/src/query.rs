@@ -46,7 +46,7 @@ pub struct Trial {
     pub sample: u32,
     /// How often it was tried.
     pub attempts: u32,
-    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unobserved`.
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unobserved`; of a pod that others made `Running` or `Ended`: nobody judges it.
     pub state: String,
     /// Why it failed, a name of `eval::trial::FailureReason`.
     pub reason: Option<String>,

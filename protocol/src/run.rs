@@ -106,7 +106,8 @@ pub struct Aggregate {
     /// Pods that ended badly, as told by [`Observation::pods`], by reason: those too whose trial was tried again and ended well.
     #[serde(default)]
     pub interruptions: Vec<Interruption>,
-    /// The indexes that have a final result, for each Job, so that its pods may go: `(combo, chunk, ranges)`.
+    /// The indexes whose pods may go, for each Job, because nothing more is wanted of them: their result is final, or only its score is
+    /// missing: `(combo, chunk, ranges)`.
     #[serde(default)]
     pub harvested: Vec<(u64, u64, String)>,
 }

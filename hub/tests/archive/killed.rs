@@ -63,6 +63,7 @@ async fn kill_ten_times(test: &str, location: &str) {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "the process that kills this one reads it")]
 async fn write(location: &str) -> ! {
     let archive = Archive::open(settings(location)).await.unwrap();
     archive.register(NAMESPACE, NAME, registration(UID)).await.unwrap();

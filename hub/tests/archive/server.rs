@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -17,6 +17,7 @@ pub(crate) struct Server {
     roots: PathBuf,
     /// The script stops the server and removes its folder when this is closed, be it by our death.
     _leash: ChildStdin,
+    _shell: Child,
 }
 
 /// Starts as the user `nobody` where we are root, because PostgreSQL refuses to run as root.
@@ -63,7 +64,7 @@ fn start() -> Server {
     assert!(ready, "PostgreSQL did not start:\n{all}");
     // Its log must go somewhere, or it waits for a reader.
     std::thread::spawn(move || said.for_each(drop));
-    Server { port, roots: folder.join("ca.crt"), _leash: leash }
+    Server { port, roots: folder.join("ca.crt"), _leash: leash, _shell: child }
 }
 
 /// The folder of Debian's programs, or of those in the path.

@@ -1,5 +1,6 @@
 //! Writing to PostgreSQL. Each table's rows of a commit are one statement, their columns arrays.
 
+use futures::{FutureExt, future::try_join_all};
 use tokio_postgres::{Client, Statement, Transaction, types::ToSql};
 
 use super::{Answer, Fault, SCHEMA, VERSION};
@@ -72,27 +73,15 @@ impl Session {
     pub(super) async fn commit(&mut self, owner: &str, changes: &Changes) -> Answer<()> {
         let statement = self.owner.clone();
         let transaction = begin(&mut self.client, &statement, owner).await?;
-        for (table, statement) in &self.documents {
-            let rows = changes.documents.iter().filter(|((of, _), _)| of == table);
-            let (ids, documents): (Vec<i64>, Vec<&str>) = rows.map(|((_, id), document)| (*id, document.as_str())).unzip();
-            if !ids.is_empty() {
-                transaction.execute(statement, &[&ids, &documents]).await?;
-            }
-        }
-        if !changes.outputs.is_empty() {
-            let (ids, values): (Vec<i64>, Vec<&[u8]>) = changes.outputs.iter().map(|(id, value)| (*id, &value[..])).unzip();
-            transaction.execute(&self.outputs, &[&ids, &values]).await?;
-        }
-        if !changes.texts.is_empty() {
-            let (ids, values): (Vec<i64>, Vec<&[u8]>) = changes.texts.iter().map(|(id, value)| (*id, &value[..])).unzip();
-            transaction.execute(&self.texts, &[&ids, &values]).await?;
-        }
-        if !changes.calls.is_empty() {
-            insert_calls(&transaction, &self.calls, changes).await?;
-        }
-        if !changes.answers.is_empty() {
-            insert_answers(&transaction, &self.answers, changes).await?;
-        }
+        let documents = self.documents.iter().map(|(table, statement)| insert_documents(&transaction, statement, *table, changes).boxed());
+        let values = [
+            insert_values(&transaction, &self.outputs, changes.outputs.iter().map(|(id, value)| (*id, &value[..])).collect()).boxed(),
+            insert_values(&transaction, &self.texts, changes.texts.iter().map(|(id, value)| (*id, &value[..])).collect()).boxed(),
+            insert_calls(&transaction, &self.calls, changes).boxed(),
+            insert_answers(&transaction, &self.answers, changes).boxed(),
+        ];
+        // All on their way at once: none waits for the answer to the one before.
+        try_join_all(documents.chain(values)).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -152,8 +141,28 @@ async fn begin<'a>(client: &'a mut Client, statement: &Statement, owner: &str) -
     if name.as_deref() == Some(owner) { Ok(transaction) } else { Err(Fault::Archive(ArchiveError::Fenced)) }
 }
 
+async fn insert_documents(transaction: &Transaction<'_>, statement: &Statement, table: Table, changes: &Changes) -> Answer<()> {
+    let rows = changes.documents.iter().filter(|((of, _), _)| *of == table);
+    let (ids, documents): (Vec<i64>, Vec<&str>) = rows.map(|((_, id), document)| (*id, document.as_str())).unzip();
+    if !ids.is_empty() {
+        transaction.execute(statement, &[&ids, &documents]).await?;
+    }
+    Ok(())
+}
+
+async fn insert_values(transaction: &Transaction<'_>, statement: &Statement, rows: Vec<(i64, &[u8])>) -> Answer<()> {
+    let (ids, values): (Vec<i64>, Vec<&[u8]>) = rows.into_iter().unzip();
+    if !ids.is_empty() {
+        transaction.execute(statement, &[&ids, &values]).await?;
+    }
+    Ok(())
+}
+
 async fn insert_calls(transaction: &Transaction<'_>, statement: &Statement, changes: &Changes) -> Answer<()> {
     let rows = &changes.calls;
+    if rows.is_empty() {
+        return Ok(());
+    }
     let numbers = |of: fn(&crate::archive::change::CallRow) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
     let maybe = |of: fn(&crate::archive::change::CallRow) -> Option<i64>| rows.iter().map(of).collect::<Vec<Option<i64>>>();
     let (ids, attempts, sequences) = (numbers(|row| row.id), numbers(|row| row.attempt), numbers(|row| row.sequence));
@@ -171,6 +180,9 @@ async fn insert_calls(transaction: &Transaction<'_>, statement: &Statement, chan
 
 async fn insert_answers(transaction: &Transaction<'_>, statement: &Statement, changes: &Changes) -> Answer<()> {
     let rows = || changes.answers.values();
+    if changes.answers.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<i64> = rows().map(|row| row.id).collect();
     let keys: Vec<&[u8]> = rows().map(|row| &row.key[..]).collect();
     let runs: Vec<i64> = rows().map(|row| row.run).collect();

@@ -4,7 +4,7 @@ use agentrun_protocol::trial::End;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Changes, RunState, Stands};
+use super::{Changes, RunState, Stands, observe::MESSAGE_CHARS};
 use crate::archive::{
     change::CallRow,
     error::ArchiveError,
@@ -113,7 +113,7 @@ impl RunState {
     }
 
     /// Ends an attempt, and decides on its trial where that is possible now.
-    pub(crate) fn end(&mut self, id: AttemptId, end: End, now: Timestamp) -> Result<Changes, ArchiveError> {
+    pub(crate) fn end(&mut self, id: AttemptId, mut end: End, now: Timestamp) -> Result<Changes, ArchiveError> {
         let mut changes = Changes::default();
         let attempt = self.attempt_mut(id)?;
         if attempt.end.is_some() {
@@ -127,6 +127,7 @@ impl RunState {
             return Err(ArchiveError::NotYet("its output has not arrived".to_owned()));
         }
         let trial = attempt.trial;
+        end.output_problem = end.output_problem.map(|problem| problem.chars().take(MESSAGE_CHARS).collect());
         self.failed_handshakes = self.failed_handshakes.saturating_add(end.failed_handshakes);
         self.attempt_mut(id)?.end = Some(end);
         self.write_attempt(id.0, &mut changes);

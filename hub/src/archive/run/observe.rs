@@ -14,7 +14,7 @@ use crate::archive::{
 };
 
 /// The longest message that is kept, in characters.
-const MESSAGE_CHARS: usize = 1000;
+pub(super) const MESSAGE_CHARS: usize = 1000;
 
 impl RunState {
     /// Takes what the operator saw, and decides on the trials that it concerns.
