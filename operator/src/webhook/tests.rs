@@ -1,3 +1,5 @@
+#[cfg(feature = "cluster")]
+mod cluster;
 mod http;
 mod pods;
 mod runs;
