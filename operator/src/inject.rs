@@ -122,7 +122,12 @@ fn attempt(pod: &Value, config: &InjectConfig) -> Result<Injection, Refusal> {
     Ok(work.done(&settings))
 }
 
-/// The run's settings, and what the pod's annotations say otherwise. A pod that was injected keeps its layers.
+/// Whether a pod carries the sidecar by this injector. It tells its own settings: what is given beside it does not count.
+pub fn is_injected(pod: &Value) -> bool {
+    pod::injected(pod).is_some() && pod::sidecar(pod).is_some()
+}
+
+/// The run's settings, and what the pod's annotations say otherwise. A pod that was injected keeps its own.
 fn settings(pod: &Value, config: &InjectConfig, before: Option<&Value>) -> Result<Settings, Refusal> {
     let mut settings = config.settings.clone();
     let bad = |name: &str, why: String| Refusal::new(Reason::BadAnnotation, format!("annotation {name}: {why}"));
@@ -139,6 +144,7 @@ fn settings(pod: &Value, config: &InjectConfig, before: Option<&Value>) -> Resul
         Some(other) => return Err(bad(JAVA_ANNOTATION, format!("`{}` is neither true nor false", other.escape_debug()))),
     }
     if let Some(before) = before {
+        sidecar::recall(pod, &mut settings);
         let names: Vec<&str> = items(before, "layers").iter().filter_map(Value::as_str).collect();
         settings.capture = parse_layers(&names.join(",")).map_err(|why| bad(INJECTED_ANNOTATION, why))?;
     }

@@ -157,7 +157,7 @@ impl Webhook {
     }
 
     async fn mutate(&self, request: &Request) -> Answer {
-        let known = match pods::run_of(&request.object).filter(|_| request.operation == "CREATE") {
+        let known = match pods::run_to_ask(&request.object).filter(|_| request.operation == "CREATE") {
             None => Known::Nothing,
             Some(run) => match tokio::time::timeout(LOOKUP_TIME, self.lookup(&request.namespace, run)).await {
                 Ok(Ok(known)) => known,

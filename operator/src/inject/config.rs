@@ -185,6 +185,12 @@ pub(crate) fn shape_name(shape: ProviderShape) -> &'static str {
     }
 }
 
+/// The shape of that name.
+pub(crate) fn shape_named(name: &str) -> Option<ProviderShape> {
+    use ProviderShape::{Anthropic, Bedrock, Cohere, Gemini, OpenAI};
+    [OpenAI, Anthropic, Gemini, Cohere, Bedrock].into_iter().find(|shape| shape_name(*shape) == name)
+}
+
 /// How a trial's input and output are handed over, as the sidecar is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {

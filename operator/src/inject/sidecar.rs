@@ -1,6 +1,6 @@
 //! The sidecar's container and the volumes it shares.
 
-use agentrun_crds::network::CaptureMode;
+use agentrun_crds::network::{CaptureMode, ProviderSpec, UpstreamSpec};
 use agentrun_protocol::names::{
     ADMIN_PORT, AUDIENCE, EXCHANGE_DIR, EXCHANGE_VOLUME, HUB_CA_ENV, HUB_URL_ENV, POD_UID_ENV, ROOTS_DIR, ROOTS_ENV, ROOTS_VOLUME,
     SIDECAR_CONTAINER, SIDECAR_USER, SPOOL_DIR, SPOOL_VOLUME, STARTUP_PATH, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME, TRUST_DIR, TRUST_VOLUME,
@@ -8,7 +8,7 @@ use agentrun_protocol::names::{
 use agentrun_protocol::pod::{CAPTURE, COMMAND, PROVIDER, ROOTS_FILE, UPSTREAM, UPSTREAM_CA};
 use serde_json::{Value, json};
 
-use super::config::{InjectConfig, Settings, layer_name, shape_name};
+use super::config::{InjectConfig, Settings, layer_name, shape_name, shape_named};
 use super::proxy::Chain;
 
 /// Seconds that a token for the hub is valid; the kubelet renews it before.
@@ -84,6 +84,25 @@ fn arguments(config: &InjectConfig, settings: &Settings) -> Vec<String> {
     arguments.extend(config.exchange.iter().flat_map(|exchange| exchange.flags.iter().cloned()));
     // Kubernetes would read `$(NAME)` as a variable of the sidecar's.
     arguments.into_iter().map(|argument| argument.replace("$(", "$$(")).collect()
+}
+
+/// Takes hosts from the flags of a sidecar that is in the pod already: they are what the pod's other containers were fitted to.
+pub(super) fn recall(pod: &Value, settings: &mut Settings) {
+    let Some(index) = super::pod::sidecar(pod) else { return };
+    let arguments = super::pod::items(&pod["spec"]["initContainers"][index], "args");
+    let arguments: Vec<String> = arguments.iter().filter_map(Value::as_str).map(|argument| argument.replace("$$(", "$(")).collect();
+    let values = |flag: &str| {
+        let flag = format!("{flag}=");
+        arguments.iter().filter_map(move |argument| argument.strip_prefix(&flag)).filter_map(|value| value.split_once('='))
+    };
+    settings.providers = values(PROVIDER)
+        .filter_map(|(name, rest)| {
+            let (url, shape) = rest.rsplit_once(',')?;
+            Some(ProviderSpec { name: name.to_owned(), base_url: url.to_owned(), shape: shape_named(shape)? })
+        })
+        .collect();
+    let upstreams = values(UPSTREAM).map(|(host, url)| UpstreamSpec { host: host.to_owned(), url: url.to_owned() });
+    settings.upstreams = upstreams.collect();
 }
 
 fn environment(config: &InjectConfig, chain: &Chain) -> Vec<Value> {

@@ -5,7 +5,7 @@ use agentrun_protocol::names::{MANAGED_BY_LABEL, MANAGER, RUN_LABEL, SIDECAR_CON
 use serde_json::Value;
 
 use super::review::{Answer, Request};
-use crate::inject::{InjectConfig, Installation, Outcome, Owner, Reason, Refusal, Settings, Verdict, inject, shortened};
+use crate::inject::{InjectConfig, Installation, Outcome, Owner, Reason, Refusal, Settings, Verdict, inject, is_injected, shortened};
 
 /// What is known of the run that a pod's label names.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +18,13 @@ pub(crate) enum Known {
     Unreadable(String),
 }
 
+/// The run whose settings a pod needs: none where it tells its own.
+pub(crate) fn run_to_ask(pod: &Value) -> Option<&str> {
+    run_of(pod).filter(|_| !is_injected(pod))
+}
+
 /// The run that a pod's label names.
-pub(crate) fn run_of(pod: &Value) -> Option<&str> {
+fn run_of(pod: &Value) -> Option<&str> {
     label(pod, RUN_LABEL).filter(|run| !run.is_empty())
 }
 
@@ -33,7 +38,8 @@ pub(crate) fn answer(request: &Request, installation: Installation, known: Known
         return skipped(Refusal { reason: Reason::NotLabelled, message: format!("label {RUN_LABEL} is empty") }, Vec::new());
     }
     let is_ours = label(pod, MANAGED_BY_LABEL) == Some(MANAGER);
-    if is_ours && has_sidecar(pod) {
+    // A scoring pod has a sidecar that is made for it alone. A trial's pod is completed, like any that carries one by this injector.
+    if is_ours && has_sidecar(pod) && !is_injected(pod) {
         let refusal = Refusal { reason: Reason::AlreadyInjected, message: "the Job's template has the sidecar".to_owned() };
         return skipped(refusal, Vec::new());
     }

@@ -145,6 +145,23 @@ fn what_others_added_is_completed() {
 }
 
 #[test]
+fn a_second_look_knows_the_first_ones_hosts_from_the_sidecar() {
+    let mut first = all_layers();
+    first.settings.providers = serde_json::from_value(json!([
+        {"name": "vllm", "baseUrl": "http://vllm.models.svc:8000/v1", "shape": "Anthropic"}, {"name": "b", "baseUrl": "https://llm.example/v1"},
+    ]))
+    .unwrap();
+    first.settings.upstreams = serde_json::from_value(json!([{"host": "west.openai.azure.com", "url": "http://t/$(X)"}])).unwrap();
+    let mut pod = injected(&pod(json!({})), &first).pod;
+    // Whoever looks again may not know the run, or another version of it.
+    assert!(matches!(inject(&pod, &connect()), Outcome::Skipped { refusal, .. } if refusal.reason == Reason::AlreadyInjected));
+    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "late"}));
+    let again = injected(&pod, &connect());
+    assert_eq!(variables(&again.pod, "late")["NO_PROXY"], variables(&again.pod, "agent")["NO_PROXY"]);
+    assert_eq!(again.pod["spec"]["hostAliases"], pod["spec"]["hostAliases"]);
+}
+
+#[test]
 fn a_late_container_with_another_proxy_is_refused() {
     let proxy = |value: &str| json!([{"name": "HTTPS_PROXY", "value": value}]);
     let mut pod = injected(&pod_with(proxy("http://a.example:1")), &connect()).pod;

@@ -86,6 +86,22 @@ fn what_is_not_injected_says_why() {
 }
 
 #[test]
+fn a_trials_pod_is_completed() {
+    let spec: agentrun_crds::AgentRunSpec = serde_json::from_value(agent_run()["spec"].clone()).unwrap();
+    let template = super::super::runs::first_template(&spec, "math", &installation()).unwrap().template;
+    let mut pod = crate::inject::trial::pod(&template, "math");
+    assert_eq!(super::super::pods::run_to_ask(&pod), None, "it tells its own settings");
+    assert_eq!(ask(pod.clone(), Known::Nothing).1, Some(Reason::AlreadyInjected));
+    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "mesh"}));
+    let renewed = Installation { hub_ca: "NEWER".to_owned(), ..installation() };
+    let (answer, reason) = answer(&request("Pod", pod.clone()), renewed, Known::Nothing);
+    let completed = patched(&pod, &answer);
+    assert_eq!(reason, None);
+    assert!(completed.pointer("/spec/containers/1/volumeMounts/0").is_some());
+    assert_eq!(completed["spec"]["initContainers"][0]["env"][1]["value"], "NEWER");
+}
+
+#[test]
 fn other_questions_are_none_of_ours() {
     let mut update = request("Pod", labelled());
     update.operation = "UPDATE".to_owned();
