@@ -7,6 +7,7 @@ mod chart;
 mod crd;
 mod example;
 mod identity;
+mod infrastructure;
 mod lifecycle;
 mod plain_job;
 mod proxyless;

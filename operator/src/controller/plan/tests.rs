@@ -264,7 +264,7 @@ fn a_run_whose_image_was_never_pulled_fails_as_soon_as_one_trial_has() {
     let mut stuck = seen(&[JobView { ready: 0, ..job(0, 8) }], 1);
     stuck.waiting = vec![waits(1, FailureReason::ImagePull, 5)];
     told(&mut stuck).status = json!({
-        "trials": {"total": 20, "pending": 12, "running": 0, "succeeded": 0, "failed": 1, "unobserved": 0},
+        "trials": {"total": 20, "pending": 11, "running": 8, "succeeded": 0, "failed": 1, "unobserved": 0},
         "failures": [{"reason": "ImagePull", "count": 1, "message": "m", "combo": "a", "datapoints": "0"}],
     });
     let plan = decide(&run, &stuck);
@@ -274,6 +274,9 @@ fn a_run_whose_image_was_never_pulled_fails_as_soon_as_one_trial_has() {
     assert_eq!((phase(&later), later.create.len() + later.change.len()), ("Failed", 0), "it stays so");
     told(&mut stuck).status["trials"]["succeeded"] = json!(1);
     assert_eq!(phase(&decide(&run, &stuck)), "Running", "one that ran says that the image is there");
+    told(&mut stuck).status["trials"]["succeeded"] = json!(0);
+    stuck.jobs.values_mut().for_each(|job| job.ready = 1);
+    assert_eq!(phase(&decide(&run, &stuck)), "Running", "and so does one that runs");
 }
 
 #[test]

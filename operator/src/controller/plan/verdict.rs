@@ -115,7 +115,9 @@ fn no_image(observed: &Observed) -> Option<String> {
     let failures = status.get("failures").and_then(Value::as_array)?;
     let all_pulls = !failures.is_empty() && failures.iter().all(|group| group.get("reason").and_then(Value::as_str) == Some("ImagePull"));
     let (reason, message) = waiting::told(&observed.waiting)?;
-    let hopeless = all_pulls && count("failed") > 0 && count("succeeded") + count("unobserved") + count("running") == 0;
+    // A trial whose sidecar is up counts as running, though its agent has no image: a pod that is ready has all of its images.
+    let none_runs = observed.jobs.values().all(|job| job.ready == 0);
+    let hopeless = all_pulls && none_runs && count("failed") > 0 && count("succeeded") + count("unobserved") == 0;
     (hopeless && reason.name() == "ImagePull").then(|| format!("no trial could start: {message}"))
 }
 

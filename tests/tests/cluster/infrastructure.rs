@@ -1,0 +1,65 @@
+//! What goes wrong around an agent: its image, its pod, its namespace.
+
+use agentrun_tests::cluster::{agent_pod_spec, agent_run, with_namespace};
+use serde_json::{Value, json};
+
+const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
+
+fn condition(run: &Value, kind: &str) -> String {
+    let found = run["status"]["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+    found.map(|condition| format!("{}/{}", condition["status"], condition["reason"]).replace('"', "")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_fails_the_run_with_one_event() {
+    with_namespace("no-image", async |space| {
+        let mut pod = agent_pod_spec("registry.test/no-such-image:1", &["true"]);
+        // The kubelet then need not ask a registry that is not there.
+        pod["containers"][0]["imagePullPolicy"] = json!("Never");
+        let questions = ["no image: a", "no image: b", "no image: c"];
+        let mut run = agent_run("imageless", &["gpt-4.1", "gpt-4.1-mini"], &questions, pod);
+        run["spec"]["limits"] = json!({"parallelism": 1, "retries": 0});
+        space.create(&run).await;
+        let ended = space.run_ends("imageless", 180).await;
+        assert_eq!((&ended["status"]["phase"], condition(&ended, "Failed")), (&"Failed".into(), "True/ImagePull".to_owned()));
+        assert_eq!(ended["status"]["results"], Value::Null, "nothing is ranked: {:#}", ended["status"]);
+        let failure = &ended["status"]["failures"][0];
+        assert!(failure["reason"] == "ImagePull" && failure["message"].as_str().unwrap_or_default().contains("no-such-image"), "{failure}");
+        let events =
+            space.kubectl(&["get", "events", "-o", "json", "--field-selector", "reason=ImagePull,involvedObject.kind=AgentRun"]).await;
+        let events: Value = serde_json::from_str(&events).expect("kubectl prints JSON");
+        assert_eq!(events["items"].as_array().map(Vec::len), Some(1), "{events:#}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
+    with_namespace("deleted-pod", async |space| {
+        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "15"]);
+        space.create(&agent_run("robust", &["gpt-4.1-mini"], &["deleted pod"], pod)).await;
+        space.until("agentrun/robust", 90, "running", |run| run["status"]["trials"]["running"] == 1).await;
+        space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=1", "--wait=false"]).await;
+        let ended = space.run_ends("robust", 180).await;
+        assert_eq!(
+            (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),
+            (&"Complete".into(), &1.into()),
+            "{:#}",
+            ended["status"]
+        );
+        assert_eq!(ended["status"]["interruptions"][0]["reason"], "Evicted", "{:#}", ended["status"]);
+    })
+    .await;
+}
+
+/// A Job keeps a failed pod until it has made the next, which it cannot where the namespace ends: the operator has to see to it.
+#[tokio::test]
+async fn a_namespace_that_is_deleted_goes_with_the_runs_in_it() {
+    with_namespace("going-namespace", async |space| {
+        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "120"]);
+        space.create(&agent_run("going", &["gpt-4.1-mini"], &["going: a", "going: b"], pod)).await;
+        space.until("agentrun/going", 90, "running", |run| run["status"]["trials"]["running"] == 2).await;
+        space.kubectl(&["delete", "namespace", &space.name, "--timeout=150s"]).await;
+    })
+    .await;
+}
