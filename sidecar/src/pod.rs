@@ -114,10 +114,12 @@ pub async fn run(args: &PodArgs) -> Result<(), PodError> {
     }
     let stopped = SystemTime::now();
     tokio::select! {
-        ended = end(&started, Times { ready, stopped }) => ended?,
+        ended = end(&started, Times { ready, stopped }) => {
+            ended?;
+            tracing::info!(seconds = stopped.elapsed().unwrap_or_default().as_secs_f64(), "the hub has everything");
+        }
         () = stop.told() => tracing::warn!("told twice to stop: what the hub does not have stays in the spool"),
     }
-    tracing::info!(seconds = stopped.elapsed().unwrap_or_default().as_secs_f64(), "the hub has everything");
     Ok(())
 }
 
