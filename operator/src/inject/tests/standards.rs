@@ -116,3 +116,11 @@ fn allowed_things_are_not_found() {
     pod["spec"]["containers"][0]["livenessProbe"]["httpGet"]["host"] = json!("10.0.0.1");
     assert_eq!(violations(&pod).len(), 2);
 }
+
+#[test]
+fn what_is_not_said_is_not_restricted() {
+    let mut pod = restricted();
+    pod["spec"]["securityContext"].as_object_mut().unwrap().remove("runAsNonRoot");
+    let fields: Vec<String> = violations(&pod).into_iter().map(|violation| violation.field).collect();
+    assert_eq!(fields, ["spec.containers[0].securityContext.runAsNonRoot"]);
+}
