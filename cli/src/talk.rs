@@ -10,9 +10,12 @@ use crate::{
     verbs::{BAD_USAGE, COMPLETE, FAILED, Refused},
 };
 
+/// What is logged unless `RUST_LOG` says otherwise. The cluster's client logs each failure that it then returns.
+const QUIET: &str = "warn,kube_client=off";
+
 /// Sends the log to stderr, below the status line's feet. `RUST_LOG` says what is logged; warnings by default.
 pub(crate) fn install(printer: &Printer) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     let writer = Writer(printer.clone());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).without_time().with_target(false).with_ansi(false).init();
 }

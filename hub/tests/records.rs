@@ -82,7 +82,26 @@ async fn a_batch_says_where_it_begins() {
     }
 }
 
-/// A body of `gibibytes`, made as it is sent, and how many bytes of it were asked for.
+#[tokio::test]
+async fn a_store_that_is_full_says_so_and_loses_nothing() {
+    let hub = Hub::holding(1 << 20).await;
+    let pod = hub.pod(Pod::foreign("team", "run", "pod"));
+    let mut stored = 0;
+    let refused = loop {
+        let answered = bring(&pod, stored + 1, lines(stored + 1, stored + 100)).await;
+        if answered.status != 200 {
+            break answered;
+        }
+        stored += 100;
+        assert!(stored < 100_000, "the store has a limit");
+    };
+    assert!(refused.error(503).contains("full"));
+    assert_eq!(refused.headers["retry-after"], "10");
+    let run = hub.reader("team").get("/v1/runs/team/run").await.json();
+    assert_eq!(run["calls"], stored);
+}
+
+/// A body of `length` bytes, made as it is sent, and how many bytes of it were asked for.
 fn endless(length: usize) -> (http_body_util::combinators::BoxBody<Bytes, std::io::Error>, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let count = sent.clone();

@@ -62,6 +62,15 @@ pub struct Trial {
     pub usd: Option<String>,
     /// Calls seen.
     pub calls: u64,
+    /// Of these, answered from the cache.
+    #[serde(default)]
+    pub cached: u64,
+    /// US dollars paid.
+    #[serde(default)]
+    pub spent_usd: Option<String>,
+    /// US dollars that the cached calls would have cost.
+    #[serde(default)]
+    pub saved_usd: Option<String>,
     /// The agent's output.
     pub output: Option<String>,
     /// The pod of the last attempt.

@@ -3,8 +3,7 @@
 use std::{fs, path::Path};
 
 use agentrun_eval::report::{self, Table};
-use agentrun_hub::{Spending, TrialId, TrialRecord, TrialState};
-use agentrun_protocol::query::{Filter, Trial};
+use agentrun_protocol::query::Filter;
 use anyhow::Context as _;
 
 use super::{COMPLETE, Context, Refused};
@@ -51,29 +50,11 @@ async fn of_cluster(arguments: &args::Export, cluster: &Cluster) -> anyhow::Resu
     let hub = cluster.hub().await?;
     if arguments.trials {
         let trials = hub.trials(&arguments.name, Filter::default()).await?;
-        return Ok(view::trials::columns(&trials.into_iter().map(record).collect::<Vec<_>>(), false));
+        return Ok(view::trials::columns_of_hub(&trials));
     }
     let results = hub.results(&arguments.name).await?;
     let ranked: Vec<_> = results.iter().map(ranked).collect();
     Ok(view::with_column(report::csv(&ranked), "simulated", "false"))
-}
-
-/// A trial of the hub's, as this machine's store has its own.
-fn record(trial: Trial) -> TrialRecord {
-    let id = TrialId { combo: trial.combo_id, data_id: trial.data_id, sample: trial.sample };
-    let state = trial.state.parse().unwrap_or(TrialState::Pending);
-    TrialRecord {
-        attempt: trial.attempts,
-        state,
-        reason: trial.reason,
-        message: trial.message,
-        score: trial.score,
-        score_reason: trial.score_reason,
-        latency_seconds: trial.latency_seconds,
-        spending: Spending { calls: trial.calls, usd: trial.usd.and_then(|usd| usd.parse().ok()), ..Spending::default() },
-        output: trial.output,
-        ..TrialRecord::pending(id)
-    }
 }
 
 /// The file appears whole, or the old one stays.

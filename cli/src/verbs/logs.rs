@@ -77,7 +77,11 @@ pub(crate) async fn run(arguments: args::Logs, context: &Context) -> anyhow::Res
 
 /// A pod without a log yet has nothing to show.
 fn not_started(context: &Context, pod: &RunPod, problem: &Problem) {
-    context.printer.note(&format!("pod {} ({}): {problem}", pod.name, pod.phase.to_lowercase()));
+    let why = match problem {
+        Problem::Refused(sentence) => sentence.clone(),
+        other => other.to_string(),
+    };
+    context.printer.note(&format!("pod {} ({}): {why}", pod.name, pod.phase.to_lowercase()));
 }
 
 fn print(context: &Context, pod: &RunPod, line: &str, several: bool) -> std::io::Result<()> {

@@ -12,8 +12,12 @@ pub(crate) fn text(status: &AgentRunStatus) -> String {
     for condition in &status.conditions {
         let good = match condition.kind.as_str() {
             "Failed" | "Suspended" => condition.status != "True",
-            "Accepted" | "RecordsComplete" => condition.status == "True",
-            _ => condition.message.is_empty(),
+            "Accepted" => condition.status == "True",
+            // Unknown until the run has ended.
+            "RecordsComplete" => condition.status != "False",
+            // The title says so.
+            "Complete" => true,
+            _ => condition.reason == "Running" || condition.message.is_empty(),
         };
         if !good {
             let (kind, message) = (shown(&condition.kind), shown(&condition.message));
@@ -44,7 +48,8 @@ mod tests {
         let status = json!({
             "conditions": [
                 condition("Accepted", "True", "Valid", "the manifest is valid"),
-                condition("Progressing", "False", "Finished", ""),
+                condition("Progressing", "True", "Running", "trials are running"),
+                condition("Complete", "False", "TrialsLeft", "trials are to be run"),
                 condition("Failed", "True", "NoDataset", "ConfigMap `questions` is not there"),
                 condition("RecordsComplete", "False", "Missing", "3 trials lack records"),
             ],

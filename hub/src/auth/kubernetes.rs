@@ -84,7 +84,11 @@ fn facts(metadata: &ObjectMeta) -> Facts {
 
 /// The reason is the API server's own; a request's body, which may hold a token, is not part of it.
 fn failed(what: &'static str) -> impl Fn(kube::Error) -> LookupError {
-    move |error| LookupError { what, reason: error.to_string() }
+    move |error| match error {
+        // The text of this one repeats the whole answer.
+        kube::Error::Api(status) => LookupError { what, reason: status.message },
+        error => LookupError { what, reason: error.to_string() },
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{api::State, tls::Current};
+use crate::{api::State, archive::ArchiveError, tls::Current};
 
 /// What OpenMetrics calls itself.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,7 +26,7 @@ pub(super) async fn serve(state: Arc<State>, listener: TcpListener, certificate:
     }
 }
 
-/// Not ready while it stops, without a certificate, and while nothing can be stored.
+/// Not ready while it stops, without a certificate, and while the store cannot be used. A full store is no reason: who asks must be told so.
 async fn readyz(Shared((state, certificate)): Shared<Parts>) -> Response {
     let not_ready = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response();
     if state.closing.is_cancelled() {
@@ -37,6 +37,7 @@ async fn readyz(Shared((state, certificate)): Shared<Parts>) -> Response {
     }
     match state.archive.health() {
         Ok(()) => "ok\n".into_response(),
+        Err(error @ ArchiveError::Full(_)) => format!("{}\n", crate::chain(&error)).into_response(),
         Err(error) => not_ready(crate::chain(&error)),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) struct Hub {
     pub(crate) authority: Authority,
     pub(crate) folder: TempDir,
     settings: Settings,
+    file_bytes: u64,
 }
 
 impl Hub {
@@ -42,23 +43,32 @@ impl Hub {
 
     /// The same, with other settings.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(change, 0).await
+    }
+
+    /// The same, with a store that holds so many bytes.
+    pub(crate) async fn holding(file_bytes: u64) -> Self {
+        Self::made(|_| {}, file_bytes).await
+    }
+
+    async fn made(change: impl FnOnce(&mut Settings), file_bytes: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let certificate = authority.write(folder.path());
         let mut settings = settings(certificate);
         change(&mut settings);
         let api_server = Arc::new(ApiServer::default());
-        let service = service(&settings, folder.path(), &api_server).await;
-        Self { service, api_server, authority, folder, settings }
+        let service = service(&settings, folder.path(), file_bytes, &api_server).await;
+        Self { service, api_server, authority, folder, settings, file_bytes }
     }
 
     /// The same hub after a restart, at another address.
     pub(crate) async fn restart(self, grace: Duration) -> Self {
-        let Self { service, api_server, authority, folder, mut settings } = self;
+        let Self { service, api_server, authority, folder, mut settings, file_bytes } = self;
         service.stop().await;
         settings.grace = grace;
-        let service = self::service(&settings, folder.path(), &api_server).await;
-        Self { service, api_server, authority, folder, settings }
+        let service = self::service(&settings, folder.path(), file_bytes, &api_server).await;
+        Self { service, api_server, authority, folder, settings, file_bytes }
     }
 
     /// A client without a token.
@@ -101,8 +111,9 @@ fn settings(certificate: Source) -> Settings {
     }
 }
 
-async fn service(settings: &Settings, folder: &Path, api_server: &Arc<ApiServer>) -> Service {
-    let archive = Archive::open(ArchiveSettings::new(Location::Sqlite(database(folder)))).await.unwrap();
+async fn service(settings: &Settings, folder: &Path, file_bytes: u64, api_server: &Arc<ApiServer>) -> Service {
+    let location = Location::Sqlite(database(folder));
+    let archive = Archive::open(ArchiveSettings { file_bytes, ..ArchiveSettings::new(location) }).await.unwrap();
     let certificate = tls::follow(settings.certificate.clone(), None);
     Service::start(settings.clone(), archive, api_server.clone(), certificate).await.unwrap()
 }

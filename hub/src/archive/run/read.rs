@@ -124,6 +124,9 @@ impl RunState {
             latency_seconds: shown.map(|_| measures.latency_seconds),
             usd: shown.and(measures.usd).map(|usd| usd.to_string()),
             calls: measures.calls,
+            cached: measures.cached,
+            spent_usd: shown.map(|_| measures.spent_usd.to_string()),
+            saved_usd: shown.map(|_| measures.saved_usd.to_string()),
             output: None,
             pod: shown.map(|(_, attempt)| attempt.pod.clone()).filter(|pod| !pod.is_empty()),
         };
@@ -159,6 +162,9 @@ impl RunState {
                 latency_seconds: Some(measures.latency_seconds),
                 usd: measures.usd.map(|usd| usd.to_string()),
                 calls: measures.calls,
+                cached: measures.cached,
+                spent_usd: Some(measures.spent_usd.to_string()),
+                saved_usd: Some(measures.saved_usd.to_string()),
                 output: None,
                 pod: Some(attempt.pod.clone()),
             };
