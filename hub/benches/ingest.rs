@@ -66,7 +66,7 @@ fn record(pod: u64, sequence: u64) -> CallRecord {
     let mut random = [0; 10];
     random[..8].copy_from_slice(&(pod << 32 | sequence).to_le_bytes());
     let mut record = CallRecord::begin(CallId::new(started, random), started, Capture::Connect);
-    let hit = sequence % 4 == 0;
+    let hit = sequence.is_multiple_of(4);
     let name = if hit { format!("common {}", sequence % 400) } else { format!("{pod} {sequence}") };
     (record.outcome, record.status_code, record.latency_seconds) = (Outcome::Complete, 200, 0.8);
     (record.cached, record.cache_layer) = (hit, hit.then_some(CacheLayer::Hub));

@@ -6,7 +6,7 @@
 
 use agentrun_eval::trial::{Failure, FailureReason};
 use agentrun_protocol::{
-    pod::TIMEOUT_CODE,
+    pod::{SIDECAR_LOST_CODE, TIMEOUT_CODE},
     trial::{End, Output},
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Verdict {
     let Evidence { end, failure, counted, overdue, .. } = *evidence;
     match (failure, counted) {
         (Some(failure), _) if failure.reason.is_agents_own() => {
-            return unreachable(evidence.sums).unwrap_or_else(|| Verdict::Failed(blame(end, failure.clone())));
+            return unreachable(evidence.sums).unwrap_or_else(|| Verdict::Failed(blame(end, wrappers_word(evidence, failure))));
         }
         (Some(failure), Counted::Failed) => return Verdict::Failed(failure.clone()),
         // It is tried again, or another pod of it ended well.
@@ -103,11 +103,22 @@ fn unreachable(sums: &Sums) -> Option<Verdict> {
     (sums.calls > 0 && sums.unanswered == sums.calls).then(|| failed(FailureReason::UpstreamUnreachable, message()))
 }
 
+/// A pod tells an exit code alone; what the wrapper meant by it, its sidecar knows.
+fn wrappers_word(evidence: &Evidence<'_>, told: &Failure) -> Failure {
+    let meant = evidence.end.and_then(|end| own_failure(end, evidence.timeout_seconds));
+    let meant = meant.filter(|meant| told.reason == FailureReason::AgentExit && meant.reason == FailureReason::Timeout);
+    meant.unwrap_or_else(|| told.clone())
+}
+
 fn own_failure(end: &End, timeout_seconds: i32) -> Option<Failure> {
     let problem = |reason, usual: String| Some(Failure { reason, message: end.output_problem.clone().unwrap_or(usual) });
     match end.exit_code {
         Some(TIMEOUT_CODE) if end.wall_seconds >= f64::from(timeout_seconds) => {
             return Some(Failure { reason: FailureReason::Timeout, message: format!("ran longer than {timeout_seconds} s") });
+        }
+        Some(SIDECAR_LOST_CODE) => {
+            let message = "the sidecar died while the agent ran, and the agent failed then".to_owned();
+            return Some(Failure { reason: FailureReason::SidecarLost, message });
         }
         Some(code) if code != 0 => return Some(Failure { reason: FailureReason::AgentExit, message: format!("exit code {code}") }),
         _ => {}

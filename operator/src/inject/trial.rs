@@ -4,8 +4,8 @@ use agentrun_crds::AgentRunSpec;
 use agentrun_crds::agent::{Input, Output};
 use agentrun_eval::combo::Combo;
 use agentrun_protocol::names::{
-    CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, EXCHANGE_DIR, EXCHANGE_VOLUME, EXIT_FILE, MANAGED_BY_LABEL, MANAGER, RUN_LABEL,
-    SCORE_SOCKET, TRIAL_FILE, TRUST_DIR, WRAPPER_FILE,
+    CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, EXCHANGE_DIR, EXCHANGE_VOLUME, EXIT_FILE, MANAGED_BY_LABEL, MANAGER, RESTARTED_FILE,
+    RUN_LABEL, SCORE_SOCKET, TRIAL_ENV_FILE, TRIAL_FILE, TRUST_DIR, WRAPPER_FILE,
 };
 use agentrun_protocol::pod::{INPUT, INPUT_ENV, INPUT_FOLDER, OUTPUT, OUTPUT_FOLDER, TIMEOUT, WRAP_STDIN, WRAP_STDOUT, WRAPPED};
 use serde_json::{Map, Value, json};
@@ -16,6 +16,8 @@ use super::pod::{self, Container, items, text};
 use super::reason::{Owner, Reason, Refusal};
 use super::{DEFAULT_CONTAINER, Outcome, clash, exchange_volume, inject};
 
+/// Seconds that a trial's sidecar has to bring its records to a hub that is away for a minute.
+const GRACE_SECONDS: i64 = 75;
 /// Seconds beyond the agent's own until Kubernetes ends the pod: for image pulls and the sidecar's start and end.
 pub const DEADLINE_MARGIN: i64 = 120;
 
@@ -177,7 +179,7 @@ impl Plan {
         let (parent, name) = path.rsplit_once('/').expect("the path begins with a slash");
         if let Some(rest) = path.strip_prefix(EXCHANGE_DIR).and_then(|rest| rest.strip_prefix('/')) {
             let first = rest.split('/').next().unwrap_or_default();
-            if [TRIAL_FILE, EXIT_FILE, SCORE_SOCKET, INPUT_FOLDER, OUTPUT_FOLDER].contains(&first) {
+            if [TRIAL_FILE, TRIAL_ENV_FILE, EXIT_FILE, RESTARTED_FILE, SCORE_SOCKET, INPUT_FOLDER, OUTPUT_FOLDER].contains(&first) {
                 return Err(refused(format!("`{first}` is used for the trial's own files: choose another name")));
             }
             return Ok(path.to_owned());
@@ -276,6 +278,9 @@ fn pod_spec(patch: &mut Patch, spec: &AgentRunSpec, warnings: &mut Vec<String>) 
     let deadline = i64::from(spec.agent.timeout_seconds) + DEADLINE_MARGIN;
     let own = patch.document["spec"].get("activeDeadlineSeconds").and_then(Value::as_i64).filter(|own| *own > 0);
     patch.add(&["spec", "activeDeadlineSeconds"], json!(own.map_or(deadline, |own| own.min(deadline))));
+    if patch.document["spec"].get("terminationGracePeriodSeconds").is_none_or(Value::is_null) {
+        patch.add(&["spec", "terminationGracePeriodSeconds"], json!(GRACE_SECONDS));
+    }
     patch.append(&["spec", "volumes"], vec![exchange_volume()]);
 }
 

@@ -97,6 +97,14 @@ fn a_trial_is_judged_by_what_is_known_of_it() {
         Case::of("the pod failed by itself after the sidecar was lost", "SidecarLost")
             .end(End { restarts: 2, ..code(Some(1)) })
             .failed(AgentExit),
+        Case::of("the pod told the wrapper's code, and the time was up", "Timeout")
+            .end(End { wall_seconds: 60.5, ..code(Some(TIMEOUT_CODE)) })
+            .failed(AgentExit),
+        Case::of("the pod told that code, and there was time left", "AgentExit").end(code(Some(TIMEOUT_CODE))).failed(AgentExit),
+        Case::of("given up beside a dead sidecar, and no more is told", "SidecarLost")
+            .end(code(Some(SIDECAR_LOST_CODE)))
+            .counted(Failed)
+            .overdue(),
         Case::of("an evicted pod", "wait").failed(Evicted),
         Case::of("an evicted pod whose end arrived", "wait").end(code(Some(143))).failed(Evicted),
         Case::of("an evicted pod of a trial that is given up", "Evicted").failed(Evicted).counted(Failed),
