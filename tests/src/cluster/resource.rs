@@ -34,9 +34,9 @@ pub fn agent_run(name: &str, models: &[&str], questions: &[&str], pod: Value) ->
         "spec": {
             "roles": [{"name": "solver", "models": models}],
             "dataset": {"items": items},
-            "agent": {"timeoutSeconds": 60},
+            "agent": {"timeoutSeconds": 240},
             "template": {"spec": pod},
-            "scoring": {"contains": {}},
+            "scoring": {"regex": {"pattern": "^()"}},
             "limits": {"parallelism": 8}
         }
     })

@@ -18,10 +18,11 @@ const WAYS: [(&str, &[&str], &str, &str); 8] = [
     ("says-no-text", &["binary-output"], "OutputNotText", ""),
 ];
 
-async fn create(space: &Namespace, name: &str, way: &[&str]) {
+async fn create(space: &Namespace, name: &str, way: &[&str], reason: &str) {
     let command = [&["python3", "/tests/misbehave.py"], way].concat();
     let mut run = agent_run(name, &["gpt-4.1-mini"], &[&format!("bad agents: {name}")], agent_pod_spec(PYTHON, &command));
-    run["spec"]["agent"]["timeoutSeconds"] = json!(20);
+    // Long enough for an interpreter to start on a machine that is busy, and short where the limit is waited for.
+    run["spec"]["agent"]["timeoutSeconds"] = json!(if reason == "Timeout" { 45 } else { 240 });
     run["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(3);
     space.create(&run).await;
 }
@@ -34,8 +35,8 @@ async fn each_failure_of_the_agent_has_its_reason_scores_zero_and_is_not_tried_a
         provider
             .rules("bad-agents", &[Rule { contains: vec!["bad agents:".to_owned()], text: Some("fine".to_owned()), ..Rule::default() }])
             .await;
-        for (name, way, ..) in WAYS {
-            create(&space, name, way).await;
+        for (name, way, reason, _) in WAYS {
+            create(&space, name, way, reason).await;
         }
         let mut wrong = Vec::new();
         for (name, _, reason, word) in WAYS {
@@ -57,7 +58,7 @@ async fn each_failure_of_the_agent_has_its_reason_scores_zero_and_is_not_tried_a
 #[tokio::test]
 async fn an_agent_that_makes_no_call_is_unobserved() {
     with_namespace("no-call", async |space| {
-        let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "exit", "0"]);
+        let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]);
         pod["containers"][0]["env"] = json!([{"name": "NO_CALL", "value": "1"}]);
         space.create(&agent_run("silent", &["gpt-4.1-mini"], &["no call"], pod)).await;
         let run = space.run_ends("silent", 120).await;

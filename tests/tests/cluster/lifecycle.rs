@@ -60,7 +60,7 @@ async fn what_a_run_is_about_cannot_change_once_it_has_started() {
             json!({"spec": {"roles": [{"name": "solver", "models": ["gpt-4.1"]}]}}),
             json!({"spec": {"samples": 2}}),
             json!({"spec": {"dataset": {"items": [{"id": "other", "input": "other"}]}}}),
-            json!({"spec": {"scoring": {"contains": null, "exact": {}}}}),
+            json!({"spec": {"scoring": {"regex": null, "exact": {}}}}),
         ] {
             let arguments = ["-n", &space.name, "patch", "agentrun", "fixed", "--type=merge", "-p", &patch.to_string()];
             let error = space.cluster.try_kubectl(&arguments).await.expect_err("the run has started");

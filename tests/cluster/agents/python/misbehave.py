@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+text = "nothing was asked"
 if not os.environ.get("NO_CALL"):
     from openai import OpenAI
 
