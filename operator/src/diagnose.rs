@@ -2,7 +2,7 @@
 
 use agentrun_eval::trial::FailureReason;
 use agentrun_protocol::names::SIDECAR_CONTAINER;
-use agentrun_protocol::pod::SIDECAR_LOST_CODE;
+use agentrun_protocol::pod::{SIDECAR_LOST_CODE, TIMEOUT_CODE};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
 /// What is said of a pod that somebody deleted: a person, or a controller.
@@ -128,6 +128,10 @@ fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {
     if matches!(ended.reason.as_deref(), Some("ContainerCannotRun" | "StartError" | "CreateContainerError")) {
         let told = ended.message.as_deref().unwrap_or("its program could not be started");
         return Diagnosis::new(FailureReason::Spawn, format!("the agent's container could not be started: {told}"));
+    }
+    // The wrapper's, and by custom that of other programs that limit a command's time.
+    if code == TIMEOUT_CODE {
+        return Diagnosis::new(FailureReason::Timeout, "the agent took longer than agent.timeoutSeconds, and was stopped");
     }
     if code == SIDECAR_LOST_CODE {
         return Diagnosis::new(FailureReason::SidecarLost, "the sidecar died while the agent ran, and the agent failed then");

@@ -50,6 +50,7 @@ fn a_failed_pods_reason_is_told_apart() {
         (killed.clone(), false, AgentSignal, "signal 9"),
         (agent(ended(139, "Error")), false, AgentSignal, "signal 11"),
         (agent(ended(255, "Error")), false, AgentExit, "exit code 255"),
+        (agent(ended(124, "Error")), false, Timeout, "agent.timeoutSeconds"),
         (agent(ended(SIDECAR_LOST_CODE, "Error")), false, SidecarLost, "the sidecar died"),
         (agent(ended(137, "OOMKilled")), false, AgentOutOfMemory, "more memory"),
         (agent(ended(137, "OOMKilled")), true, AgentOutOfMemory, "more memory"),

@@ -20,7 +20,7 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
         let mut run = answering("pausing", &["suspend: a", "suspend: b", "suspend: c"], "4");
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
-        space.until("agentrun/pausing", 90, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+        space.until("agentrun/pausing", 150, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
         space.kubectl(&["patch", "agentrun", "pausing", "--type=merge", "-p", r#"{"spec": {"suspend": true}}"#]).await;
         let paused = space
             .until("agentrun/pausing", 60, "suspended", |run| {
@@ -30,7 +30,7 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
         let done = paused["status"]["trials"]["succeeded"].as_i64().unwrap_or_default();
         assert!((1..3).contains(&done), "{:#}", paused["status"]);
         space.kubectl(&["patch", "agentrun", "pausing", "--type=merge", "-p", r#"{"spec": {"suspend": false}}"#]).await;
-        let ended = space.run_ends("pausing", 120).await;
+        let ended = space.run_ends("pausing", 240).await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 3, "{:#}", ended["status"]);
     })
     .await;
@@ -40,7 +40,7 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
 async fn a_deleted_run_takes_its_pods_its_jobs_and_its_data_along() {
     with_namespace("delete", async |space| {
         space.create(&answering("going", &["delete: a", "delete: b"], "60")).await;
-        space.until("agentrun/going", 90, "running", started).await;
+        space.until("agentrun/going", 150, "running", started).await;
         space.kubectl(&["delete", "agentrun", "going", "--timeout=60s"]).await;
         space.kubectl(&["wait", "job", "--all", "--for=delete", "--timeout=60s"]).await;
         space.pods_go("going", 60).await;
@@ -55,7 +55,7 @@ async fn a_deleted_run_takes_its_pods_its_jobs_and_its_data_along() {
 async fn what_a_run_is_about_cannot_change_once_it_has_started() {
     with_namespace("edit", async |space| {
         space.create(&answering("fixed", &["edit: a"], "20")).await;
-        space.until("agentrun/fixed", 90, "running", started).await;
+        space.until("agentrun/fixed", 150, "running", started).await;
         for patch in [
             json!({"spec": {"roles": [{"name": "solver", "models": ["gpt-4.1"]}]}}),
             json!({"spec": {"samples": 2}}),
@@ -78,6 +78,7 @@ async fn a_dataset_that_is_missing_is_waited_for_and_one_that_changes_later_chan
         provider.rules("dataset", &[Rule { contains: vec!["dataset:".to_owned()], text: Some("yes".to_owned()), ..Rule::default() }]).await;
         let mut run = answering("late", &[], "3");
         run["spec"]["dataset"] = json!({"configMap": {"name": "questions", "key": "dataset.jsonl"}});
+        run["spec"]["scoring"] = json!({"contains": {}});
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
         let says_so = |run: &Value| run["status"]["conditions"].to_string().contains("questions");
@@ -88,9 +89,9 @@ async fn a_dataset_that_is_missing_is_waited_for_and_one_that_changes_later_chan
         space
             .create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "questions"}, "data": {"dataset.jsonl": lines}}))
             .await;
-        space.until("agentrun/late", 90, "running", started).await;
+        space.until("agentrun/late", 150, "running", started).await;
         space.kubectl(&["patch", "configmap", "questions", "--type=merge", "-p", r#"{"data": {"dataset.jsonl": ""}}"#]).await;
-        let ended = space.run_ends("late", 120).await;
+        let ended = space.run_ends("late", 240).await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
         assert_eq!(ended["status"]["results"][0]["score"], "1.0000");
     })
