@@ -31,7 +31,9 @@ impl Container {
     }
 
     fn wrap(&self, flags: &[String], command: &[&str]) -> Command {
-        let mut wrap = Command::new(env!("CARGO_BIN_EXE_agentrun-wrap"));
+        // Whoever runs tests in the background may ignore signals, and a shell cannot trap what was ignored when it began.
+        let mut wrap = Command::new("env");
+        wrap.args(["--default-signal", env!("CARGO_BIN_EXE_agentrun-wrap")]);
         wrap.arg(format!("--trial={}", self.path("trial.env").display())).arg(format!("--exit={}", self.path("exit").display()));
         wrap.arg(format!("--proxy={}", self.1.local_addr().unwrap()));
         wrap.args(flags).arg("--").args(command);
