@@ -68,7 +68,8 @@ fn pure_crates_do_no_io() {
 
 #[test]
 fn only_the_printer_prints() {
-    let allowed = ["cli/src/printer.rs", "crds/src/bin/crdgen.rs"];
+    // The last one is a benchmark, which prints its figures.
+    let allowed = ["cli/src/printer.rs", "crds/src/bin/crdgen.rs", "operator/src/inject/tests/speed.rs"];
     for name in CRATES {
         let words = ["println!", "print!(", "eprint!(", "stdout().lock", "stdout().write", "writeln!(io::std", "stderr().write"];
         let files: Vec<String> = naming(name, &words).into_iter().filter(|file| !allowed.contains(&file.as_str())).collect();
