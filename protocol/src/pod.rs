@@ -13,7 +13,7 @@
 //! The wrapper is `agentrun-wrap [--stdin=FILE] [--stdout=FILE] --timeout=SECONDS -- COMMAND…`: it takes variables from
 //! [`TRIAL_ENV_FILE`](crate::names::TRIAL_ENV_FILE) in [`EXCHANGE_DIR`], feeds `--stdin`, copies stdout to `--stdout` as well, forwards signals,
 //! ends the command after `--timeout` (SIGTERM, 5 s later SIGKILL) and exits with [`TIMEOUT_CODE`] then, with
-//! [`SIDECAR_LOST_CODE`] where the command failed beside a sidecar that had died, and else as the command did.
+//! [`SIDECAR_LOST_CODE`] beside a sidecar that had died, and else as the command did.
 //!
 //! A scoring pod has the same two programs: the sidecar `score`, and `agentrun-wrap --score=SOCKET -- COMMAND…`, where `SOCKET` is
 //! [`SCORE_SOCKET`](crate::names::SCORE_SOCKET) in [`EXCHANGE_DIR`]. The command reads a question a line on stdin and prints an answer a line.
@@ -52,7 +52,7 @@ pub const SCORE_COMMAND: &str = "score";
 pub const WRAP_SCORE: &str = "--score";
 /// The wrapper's exit code where the command took longer than it may.
 pub const TIMEOUT_CODE: i32 = 124;
-/// The wrapper's exit code where the command failed and the sidecar had died beside it: the command cannot be blamed, and is tried again.
+/// The wrapper's exit code where the sidecar had died beside the command: it cannot be blamed, or its output not be taken, and it is tried again.
 pub const SIDECAR_LOST_CODE: i32 = 213;
 
 /// Folder of the exchange volume for an input that the agent reads elsewhere.

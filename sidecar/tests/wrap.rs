@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
@@ -16,14 +16,32 @@ use nix::{
 };
 use tempfile::TempDir;
 
-/// A container's view of an exchange folder, and the port of a sidecar that lives.
-struct Container(TempDir, TcpListener);
+/// A container's view of an exchange folder, and a sidecar that lives.
+struct Container(TempDir, Sidecar);
+
+/// The admin port of a sidecar that is ready.
+struct Sidecar(SocketAddr);
+
+impl Sidecar {
+    fn new() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut head = [0; 1024];
+                stream.read(&mut head).ok();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok();
+            }
+        });
+        Self(address)
+    }
+}
 
 impl Container {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("trial.env"), "AGENTRUN_DATA_ID=q 1\0AGENTRUN_SAMPLE=0\0").unwrap();
-        Self(folder, TcpListener::bind(("127.0.0.1", 0)).unwrap())
+        Self(folder, Sidecar::new())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -35,7 +53,7 @@ impl Container {
         let mut wrap = Command::new("env");
         wrap.args(["--default-signal", env!("CARGO_BIN_EXE_agentrun-wrap")]);
         wrap.arg(format!("--trial={}", self.path("trial.env").display())).arg(format!("--exit={}", self.path("exit").display()));
-        wrap.arg(format!("--proxy={}", self.1.local_addr().unwrap()));
+        wrap.arg(format!("--sidecar={}", self.1.0));
         wrap.args(flags).arg("--").args(command);
         wrap
     }
@@ -186,7 +204,7 @@ fn a_failure_beside_a_dead_sidecar_is_not_the_commands() {
     fs::remove_file(container.path("restarted")).unwrap();
     assert_eq!(container.run(&[], &["false"]).status.code(), Some(1));
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    let flags = [format!("--proxy={closed}")];
+    let flags = [format!("--sidecar={closed}")];
     assert_eq!(container.run(&flags, &["false"]).status.code(), Some(213));
 }
 

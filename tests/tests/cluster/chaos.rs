@@ -1,6 +1,7 @@
-//! A run of a hundred trials while everything around it is killed at random: it completes, nothing is counted twice, nothing that had ended is lost.
+//! A run while everything around it is killed at random: it completes, nothing is counted twice, nothing that had ended is lost.
 //!
-//! `AGENTRUN_CHAOS_ROUNDS` says how often something is killed (3 where it is not set), `AGENTRUN_CHAOS_SEED` in which order.
+//! `AGENTRUN_CHAOS_ROUNDS` says how often something is killed (3 where it is not set), `AGENTRUN_CHAOS_TRIALS` how many trials the run has (24), a
+//! multiple of 4, and `AGENTRUN_CHAOS_SEED` in which order things are killed. The whole measure is 30 rounds in 100 trials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +11,6 @@ use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
 
 const MODELS: [&str; 2] = ["gpt-4.1", "gpt-4.1-mini"];
-const DATAPOINTS: usize = 50;
 /// How long the provider takes to begin an answer: most kills meet calls in flight.
 const ANSWER_MILLISECONDS: u64 = 1500;
 
@@ -56,22 +56,24 @@ async fn a_run_survives_the_death_of_everything_around_it() {
         let marker = format!("{}: question", space.name);
         let slow = Rule { contains: vec![marker.clone()], delay_milliseconds: ANSWER_MILLISECONDS, ..Rule::default() };
         provider.rules("chaos", &[slow]).await;
-        space.create(&hundred_trials(&marker)).await;
+        let trials = setting("AGENTRUN_CHAOS_TRIALS", 24);
+        space.create(&chaos_run(&marker, trials / MODELS.len() as u64)).await;
         space.until("agentrun/chaos", 60, "running", |run| run["status"]["trials"]["running"].as_i64() > Some(0)).await;
 
         let killed = kill_at_random(&space, &mut Random(seed), rounds).await;
         let run = space.run_ends("chaos", 900).await;
         say(&format!("seed {seed}: killed {killed:?}; {}", run["status"]["trials"]));
-        every_trial_has_one_end(&space, &run).await;
-        let cuts: usize = [Victim::Sidecar, Victim::Pod].iter().filter_map(|victim| killed.get(victim)).sum();
+        let sidecars = killed.get(&Victim::Sidecar).copied().unwrap_or_default();
+        every_trial_has_one_end(&space, &run, trials, sidecars).await;
+        let cuts = sidecars + killed.get(&Victim::Pod).copied().unwrap_or_default();
         nothing_is_lost_or_paid_twice(&space, provider, &marker, cuts).await;
     })
     .await;
 }
 
-/// Two combos of fifty datapoints, each question asked by two of them: fifty distinct calls.
-fn hundred_trials(marker: &str) -> Value {
-    let questions: Vec<String> = (0..DATAPOINTS).map(|index| format!("{marker} {}", index / 2)).collect();
+/// Two combos, each question asked by two datapoints: half as many distinct calls as trials.
+fn chaos_run(marker: &str, datapoints: u64) -> Value {
+    let questions: Vec<String> = (0..datapoints).map(|index| format!("{marker} {}", index / 2)).collect();
     let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
     let mut run = agent_run("chaos", &MODELS, &questions, agent_pod_spec("registry.test/agent-go:1", &["/chat"]));
     run["spec"]["capture"] = json!(["Connect", "Dns"]);
@@ -135,18 +137,22 @@ async fn restart(cluster: &Cluster, part: &str) -> bool {
     true
 }
 
-async fn every_trial_has_one_end(space: &Namespace, run: &Value) {
+/// A sidecar that is killed after its pod's other containers have ended is not started again: its trial says so, and is never a score.
+async fn every_trial_has_one_end(space: &Namespace, run: &Value, trials: u64, sidecars: usize) {
     let status = &run["status"];
-    let count = |name: &str| status["trials"][name].as_i64().unwrap_or_default();
+    let count = |name: &str| status["trials"][name].as_u64().unwrap_or_default();
     assert_eq!(status["phase"], "Complete", "{status:#}");
-    assert_eq!(count("succeeded") + count("failed") + count("unobserved"), 100, "{status:#}");
-    assert_eq!(count("succeeded"), 100, "an infrastructure failure is tried again: {status:#}");
-    for result in status["results"].as_array().into_iter().flatten() {
-        assert_eq!((&result["trials"], &result["score"]), (&50.into(), &"1.0000".into()), "{result:#}");
+    assert_eq!(count("succeeded") + count("failed"), trials, "an infrastructure failure is tried again: {status:#}");
+    assert!(count("failed") <= sidecars as u64, "{status:#}");
+    for failure in status["failures"].as_array().into_iter().flatten() {
+        assert!(["RecordsMissing", "SidecarLost"].iter().any(|reason| failure["reason"] == *reason), "{failure:#}");
     }
-    let trials = space.run_items("chaos", "trials").await;
-    let distinct: BTreeSet<_> = trials.iter().map(|trial| (trial["combo_id"].to_string(), trial["data_id"].to_string())).collect();
-    assert_eq!((trials.len(), distinct.len()), (100, 100));
+    for result in status["results"].as_array().into_iter().flatten() {
+        assert_eq!((&result["failed"], &result["score"]), (&0.into(), &"1.0000".into()), "{result:#}");
+    }
+    let found = space.run_items("chaos", "trials").await;
+    let distinct: BTreeSet<_> = found.iter().map(|trial| (trial["combo_id"].to_string(), trial["data_id"].to_string())).collect();
+    assert_eq!((found.len() as u64, distinct.len() as u64), (trials, trials));
 }
 
 /// What the provider answered is recorded, but for calls that a kill cut off: at most one for each sidecar or pod that was killed.

@@ -9,13 +9,13 @@ use std::{
 };
 
 use agentrun_protocol::{
-    names::{EXCHANGE_DIR, EXIT_FILE, PROXY_PORT, TRIAL_ENV_FILE},
+    names::{ADMIN_PORT, EXCHANGE_DIR, EXIT_FILE, TRIAL_ENV_FILE},
     pod::{TIMEOUT, WRAP_SCORE, WRAP_STDIN, WRAP_STDOUT},
 };
 
 /// What to write.
 pub(crate) const USAGE: &str = "usage: agentrun-wrap [--stdin=FILE] [--stdout=FILE] [--timeout=SECONDS] [--trial=FILE] [--exit=FILE] \
-                                [--proxy=IP:PORT] [--score=SOCKET] -- COMMAND [ARGUMENT]...";
+                                [--sidecar=IP:PORT] [--score=SOCKET] -- COMMAND [ARGUMENT]...";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) struct Args {
     pub(crate) timeout: Option<Duration>,
     /// The trial's variables.
     pub(crate) trial: PathBuf,
-    /// Where the pod's sidecar listens as long as it lives.
-    pub(crate) proxy: SocketAddr,
+    /// The pod's sidecar's admin port, which says whether it is there.
+    pub(crate) sidecar: SocketAddr,
     /// Where the command's end is told.
     pub(crate) exit: PathBuf,
     /// The socket that is the command's standard input and output.
@@ -50,7 +50,7 @@ impl Args {
             stdout: None,
             timeout: None,
             trial: exchange.join(TRIAL_ENV_FILE),
-            proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, PROXY_PORT)),
+            sidecar: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
             exit: exchange.join(EXIT_FILE),
             score: None,
             command: Vec::new(),
@@ -85,9 +85,9 @@ impl Args {
             Some(WRAP_SCORE) => self.score = Some(path()),
             Some("--trial") => self.trial = path(),
             Some("--exit") => self.exit = path(),
-            Some("--proxy") => {
+            Some("--sidecar") => {
                 let address = value.to_str().and_then(|text| text.parse().ok());
-                self.proxy = address.ok_or_else(|| "--proxy needs IP:PORT".to_owned())?;
+                self.sidecar = address.ok_or_else(|| "--sidecar needs IP:PORT".to_owned())?;
             }
             Some(TIMEOUT) => {
                 let seconds = value.to_str().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);

@@ -4,13 +4,14 @@
 //! first process of its container, and then does what such a one must: it passes signals on and reaps whatever is left to it.
 //!
 //! Exit codes are those of shells: the command's own, 128 and the signal's number, 127 where there is no such command, 126 where it cannot be run; 124
-//! after `--timeout`, 213 where the command failed and the pod's sidecar had died, and 125 where the wrapper itself fails.
+//! after `--timeout`, 213 where the pod's sidecar died and the trial is to be tried again, and 125 where the wrapper itself fails.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod command;
 mod copy;
+mod sidecar;
 mod trial;
 
 use std::{
@@ -37,8 +38,8 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let code = match command::run(&args) {
-        Ok(Ended { code, timed_out: false }) if code != 0 && args.score.is_none() && trial::sidecar_is_lost(&args.trial, args.proxy) => {
-            say(&format!("the command ended with {code} after the sidecar had died"));
+        Ok(Ended { code, timed_out: false }) if args.score.is_none() && sidecar::is_lost(code, &args.trial, args.sidecar) => {
+            say(&format!("the command ended with {code}, and the sidecar had died beside it"));
             u8::try_from(SIDECAR_LOST_CODE).unwrap_or(OURS)
         }
         Ok(Ended { code, timed_out: false }) => code,

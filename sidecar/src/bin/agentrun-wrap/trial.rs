@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     fs::{self, OpenOptions, Permissions},
     io::{self, Write},
-    net::{SocketAddr, TcpStream},
     os::unix::{
         ffi::OsStringExt,
         fs::{OpenOptionsExt, PermissionsExt},
@@ -12,8 +11,6 @@ use std::{
     path::Path,
     time::Duration,
 };
-
-use agentrun_protocol::names::RESTARTED_FILE;
 
 /// The trial's variables: each `NAME=VALUE` and ended by a NUL byte.
 pub(crate) fn variables(path: &Path) -> io::Result<Vec<(OsString, OsString)>> {
@@ -38,12 +35,6 @@ pub(crate) fn tell_exit(path: &Path, code: u8, took: Duration) -> io::Result<()>
     fs::rename(&beside, path)
 }
 
-/// Whether the pod's sidecar is dead, or was and has been started again: what the command was given to trust is worth nothing then, and
-/// its failure is not its own.
-pub(crate) fn sidecar_is_lost(trial: &Path, proxy: SocketAddr) -> bool {
-    trial.with_file_name(RESTARTED_FILE).exists() || TcpStream::connect_timeout(&proxy, Duration::from_secs(1)).is_err()
-}
-
 /// Lets the sidecar, another user, read an output that the command wrote for itself alone.
 pub(crate) fn open_to_all(output: &Path) {
     let readable = fs::symlink_metadata(output).ok().filter(fs::Metadata::is_file).map(|metadata| metadata.permissions().mode() | 0o444);
@@ -56,20 +47,6 @@ pub(crate) fn open_to_all(output: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sidecar_is_lost_when_its_port_is_closed_or_it_has_been_started_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let trial = folder.path().join("trial.env");
-        let open = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let proxy = open.local_addr().unwrap();
-        assert!(!sidecar_is_lost(&trial, proxy));
-        fs::write(folder.path().join(RESTARTED_FILE), "").unwrap();
-        assert!(sidecar_is_lost(&trial, proxy));
-        fs::remove_file(folder.path().join(RESTARTED_FILE)).unwrap();
-        drop(open);
-        assert!(sidecar_is_lost(&trial, proxy));
-    }
 
     #[test]
     fn variables_may_hold_anything_but_nul() {
