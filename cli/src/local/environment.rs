@@ -8,6 +8,9 @@ use std::{
     path::PathBuf,
 };
 
+use agentrun_llm::provider::Hosts;
+use agentrun_protocol::base_url::{base_url_variables, bedrock_base_url_variables, through_proxy};
+
 /// Variables whose value a client takes as its proxy.
 const PROXY: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "grpc_proxy", "GRPC_PROXY"];
 /// Variables that name all roots a client trusts.
@@ -15,17 +18,6 @@ const BUNDLE: [&str; 6] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"];
 /// Variables that name roots a client trusts beside its own.
 const EXTRA: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
-/// Base URLs: the variable, the host it stands for, and the path that its clients expect in it.
-const BASE_URLS: [(&str, &str, &str); 5] = [
-    ("OPENAI_BASE_URL", "api.openai.com", "/v1"),
-    ("ANTHROPIC_BASE_URL", "api.anthropic.com", ""),
-    ("GOOGLE_GEMINI_BASE_URL", "generativelanguage.googleapis.com", ""),
-    ("CO_API_URL", "api.cohere.com", ""),
-    ("GROQ_BASE_URL", "api.groq.com", ""),
-];
-/// The base URL of Bedrock, whose host depends on the region.
-const BEDROCK: &str = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME";
-
 /// Variables by name.
 pub(crate) type Variables = BTreeMap<OsString, OsString>;
 
@@ -67,27 +59,22 @@ impl Interception {
         }
         if self.base_url {
             let inherited = |name: &str| inherited.get(OsStr::new(name)).and_then(|value| value.to_str());
-            for (name, host, path) in BASE_URLS {
-                if let Some(url) = entrance(address, inherited(name), host, path) {
-                    set(name, url.into());
-                }
-            }
+            let builtin = Hosts::builtin();
+            // A pattern is no host that could be called.
+            let hosts = builtin.names().into_iter().filter(|name| !name.contains('*'));
+            let mut urls = base_url_variables(hosts, address);
             if let Some(region) = inherited("AWS_REGION").or_else(|| inherited("AWS_DEFAULT_REGION")) {
-                let host = format!("bedrock-runtime.{region}.amazonaws.com");
-                if let Some(url) = entrance(address, inherited(BEDROCK), &host, "") {
-                    set(BEDROCK, url.into());
+                urls.extend(bedrock_base_url_variables(&format!("bedrock-runtime.{region}.amazonaws.com"), address));
+            }
+            for (name, url) in urls {
+                // One that was set before keeps its host and path.
+                let url = inherited(name).filter(|before| !before.is_empty()).map_or(Some(url), |before| through_proxy(before, address));
+                if let Some(url) = url {
+                    set(name, url.into());
                 }
             }
         }
         variables
-    }
-}
-
-/// The base URL that leads through the proxy. One that was set before keeps its host and path; where it is not `https` it is left alone.
-fn entrance(address: SocketAddr, before: Option<&str>, host: &str, path: &str) -> Option<String> {
-    match before.filter(|url| !url.is_empty()) {
-        None => Some(format!("http://{address}/{host}{path}")),
-        Some(url) => url.strip_prefix("https://").map(|rest| format!("http://{address}/{rest}")),
     }
 }
 
@@ -178,7 +165,8 @@ mod tests {
         assert_eq!(value(&variables, "OPENAI_BASE_URL"), Some("http://127.0.0.1:4711/api.openai.com/v1"));
         assert_eq!(value(&variables, "ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:4711/gateway.example/team/a"));
         assert_eq!(value(&variables, "GOOGLE_GEMINI_BASE_URL"), None);
-        assert_eq!(value(&variables, BEDROCK), Some("http://127.0.0.1:4711/bedrock-runtime.eu-west-1.amazonaws.com"));
+        assert_eq!(value(&variables, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME"), None, "a signature covers the host that is called");
+        assert_eq!(value(&variables, "ANTHROPIC_BEDROCK_BASE_URL"), Some("http://127.0.0.1:4711/bedrock-runtime.eu-west-1.amazonaws.com"));
     }
 
     #[test]
