@@ -22,6 +22,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -42,6 +43,8 @@ pub struct Hub {
     ca_pem: String,
     address: SocketAddr,
     running: Option<(Service, Archive)>,
+    /// Keeps the port of a stopped hub from others that listen somewhere: bound without listening, it refuses.
+    kept: Option<Socket>,
     generations: AtomicI64,
 }
 
@@ -64,6 +67,7 @@ impl Hub {
             ca_pem: certificate.pem(),
             address,
             running: None,
+            kept: None,
             generations: AtomicI64::new(0),
         };
         hub.start_again().await;
@@ -75,6 +79,7 @@ impl Hub {
     /// # Panics
     /// As [`Hub::start`].
     pub async fn start_again(&mut self) {
+        self.kept = None;
         let location = Location::Sqlite(self.folder.path().join("hub.db"));
         let archive = Archive::open(ArchiveSettings::new(location)).await.expect("the store opens");
         let settings = Settings {
@@ -103,6 +108,10 @@ impl Hub {
         if let Some((service, archive)) = self.running.take() {
             service.stop().await;
             drop(archive);
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket can be made");
+            socket.set_reuse_address(true).expect("an option of every socket");
+            socket.bind(&self.address.into()).expect("the port is free again");
+            self.kept = Some(socket);
         }
     }
 

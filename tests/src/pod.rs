@@ -134,7 +134,8 @@ impl Pod {
     pub fn wrapped(&self, flags: &[&str], command: &[&str]) -> Command {
         let wrapper = self.folder.path().join("trust/agentrun-wrap").display().to_string();
         let files = [format!("--trial={}", self.exchange("trial.env").display()), format!("--exit={}", self.exchange("exit").display())];
-        let mut whole = vec![wrapper.as_str(), &files[0], &files[1]];
+        let sidecar = format!("--sidecar={}", self.admin);
+        let mut whole = vec![wrapper.as_str(), &files[0], &files[1], &sidecar];
         whole.extend(flags);
         whole.push("--");
         whole.extend(command);

@@ -116,6 +116,10 @@ async fn a_sidecar_that_was_killed_goes_on_where_it_was() {
     let mut pod = pod("trial-0-0", &stage, &hub, &TRIAL);
     pod.start().await;
     assert_eq!(told(&pod.ask("one", &[]).output().await.unwrap()).1, 200);
+    // The answer goes to the hub before its record does.
+    while records(hub.archive()).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     hub.stop().await;
     assert_eq!(told(&pod.ask("one", &[]).output().await.unwrap()).1, 200, "a stored answer needs no hub");
     // Its record is on disk within 100 ms.
