@@ -39,7 +39,7 @@ async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
         let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "15"]);
         space.create(&agent_run("robust", &["gpt-4.1-mini"], &["deleted pod"], pod)).await;
         space.until("agentrun/robust", 90, "running", |run| run["status"]["trials"]["running"] == 1).await;
-        space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=1", "--wait=false"]).await;
+        space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=20", "--wait=false"]).await;
         let ended = space.run_ends("robust", 180).await;
         assert_eq!(
             (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),
