@@ -14,8 +14,14 @@ start_again() {
     local name=$1
     [ -e "$state/run/$name.command" ] || die "no part is called $name; there are: ${parts[*]}"
     if runs "$name"; then return 0; fi
-    # The lock of this script is not the part's.
-    eval "exec setsid $(cat "$state/run/$name.command")" >> "$state/log/$name.log" 2>&1 < /dev/null 9>&- &
+    (
+        # What this script or its caller holds open, as a lock, is not the part's.
+        for descriptor in /proc/self/fd/*; do
+            descriptor=${descriptor##*/}
+            [ "$descriptor" -le 2 ] || eval "exec $descriptor>&-"
+        done
+        eval "exec setsid $(cat "$state/run/$name.command")"
+    ) >> "$state/log/$name.log" 2>&1 < /dev/null &
     echo $! > "$state/run/$name.pid"
 }
 

@@ -84,13 +84,16 @@ fn chaos_run(marker: &str, datapoints: u64) -> Value {
 
 async fn kill_at_random(space: &Namespace, random: &mut Random, rounds: usize) -> BTreeMap<Victim, usize> {
     let mut killed = BTreeMap::new();
-    for round in 0..rounds {
+    for _ in 0..rounds {
         // Rounds are apart by time, as their effects have no common end to wait for.
         tokio::time::sleep(Duration::from_millis(1000 + random.below(4000) as u64)).await;
-        // Every kind has its turn before one comes again.
-        let victim = if round % VICTIMS.len() == 0 { VICTIMS[0] } else { VICTIMS[(round + random.below(2)) % VICTIMS.len()] };
-        if kill(space, random, victim).await {
-            *killed.entry(victim).or_default() += 1;
+        // Each kind is equally likely; where there is none of it at the moment, the next one's turn comes.
+        let first = random.below(VICTIMS.len());
+        for victim in VICTIMS.iter().cycle().skip(first).take(VICTIMS.len()) {
+            if kill(space, random, *victim).await {
+                *killed.entry(*victim).or_default() += 1;
+                break;
+            }
         }
     }
     killed
