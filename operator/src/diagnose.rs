@@ -2,7 +2,6 @@
 
 use agentrun_eval::trial::FailureReason;
 use agentrun_protocol::names::SIDECAR_CONTAINER;
-use agentrun_protocol::pod::{SIDECAR_LOST_CODE, TIMEOUT_CODE};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 
 /// What is said of a pod that somebody deleted: a person, or a controller.
@@ -19,6 +18,8 @@ pub struct Diagnosis {
     pub reason: FailureReason,
     /// What Kubernetes says of it, in one sentence.
     pub message: String,
+    /// The exit code of the agent's container, where that is all that is known. What the wrapper means by it, the hub tells.
+    pub exit_code: Option<i32>,
     /// Waiting does not help: the pod can never start.
     pub hopeless: bool,
 }
@@ -26,7 +27,7 @@ pub struct Diagnosis {
 impl Diagnosis {
     fn new(reason: FailureReason, message: impl AsRef<str>) -> Self {
         let line = message.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
-        Self { reason, message: line.chars().take(MESSAGE_CHARS).collect(), hopeless: false }
+        Self { reason, message: line.chars().take(MESSAGE_CHARS).collect(), exit_code: None, hopeless: false }
     }
 }
 
@@ -129,13 +130,6 @@ fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {
         let told = ended.message.as_deref().unwrap_or("its program could not be started");
         return Diagnosis::new(FailureReason::Spawn, format!("the agent's container could not be started: {told}"));
     }
-    // The wrapper's, and by custom that of other programs that limit a command's time.
-    if code == TIMEOUT_CODE {
-        return Diagnosis::new(FailureReason::Timeout, "the agent took longer than agent.timeoutSeconds, and was stopped");
-    }
-    if code == SIDECAR_LOST_CODE {
-        return Diagnosis::new(FailureReason::SidecarLost, "the sidecar died while the agent ran, and the agent failed then");
-    }
     if ended.reason.as_deref() == Some("ContainerStatusUnknown") {
         return Diagnosis::new(FailureReason::NodeLost, "the agent's container was lost: its node does not know how it ended");
     }
@@ -143,7 +137,8 @@ fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {
         Some(signal) => Diagnosis::new(FailureReason::AgentSignal, format!("signal {signal}")),
         None => {
             let told = ended.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
-            Diagnosis::new(FailureReason::AgentExit, format!("exit code {code}{told}"))
+            let found = Diagnosis::new(FailureReason::AgentExit, format!("exit code {code}{told}"));
+            Diagnosis { exit_code: Some(code), ..found }
         }
     }
 }
@@ -167,7 +162,7 @@ fn others_end(status: &PodStatus) -> Diagnosis {
     match bad.next() {
         Some((name, ended)) => {
             let found = agents_end(ended);
-            Diagnosis { message: format!("container `{name}`: {}", found.message), ..found }
+            Diagnosis { message: format!("container `{name}`: {}", found.message), exit_code: None, ..found }
         }
         None => {
             let told = status.message.as_deref().or(status.reason.as_deref()).unwrap_or("the pod failed without a reason");

@@ -82,6 +82,10 @@ pub struct PodFailure {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// The exit code of the agent's own container, where `reason` is `AgentExit` because of it. The wrapper has codes of its own, which the hub
+    /// reads: [`crate::pod::TIMEOUT_CODE`], [`crate::pod::SIDECAR_LOST_CODE`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }
 
 /// Everything a status needs, summed up over the whole run.

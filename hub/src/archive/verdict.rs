@@ -62,7 +62,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> Verdict {
     let Evidence { end, failure, counted, overdue, .. } = *evidence;
     match (failure, counted) {
         (Some(failure), _) if failure.reason.is_agents_own() => {
-            return unreachable(evidence.sums).unwrap_or_else(|| Verdict::Failed(blame(end, wrappers_word(evidence, failure))));
+            return unreachable(evidence.sums).unwrap_or_else(|| Verdict::Failed(blame(end, failure.clone())));
         }
         (Some(failure), Counted::Failed) => return Verdict::Failed(failure.clone()),
         // It is tried again, or another pod of it ended well.
@@ -103,25 +103,31 @@ fn unreachable(sums: &Sums) -> Option<Verdict> {
     (sums.calls > 0 && sums.unanswered == sums.calls).then(|| failed(FailureReason::UpstreamUnreachable, message()))
 }
 
-/// A pod tells an exit code alone; what the wrapper meant by it, its sidecar knows.
-fn wrappers_word(evidence: &Evidence<'_>, told: &Failure) -> Failure {
-    let meant = evidence.end.and_then(|end| own_failure(end, evidence.timeout_seconds));
-    let meant = meant.filter(|meant| told.reason == FailureReason::AgentExit && meant.reason == FailureReason::Timeout);
-    meant.unwrap_or_else(|| told.clone())
+/// What the operator told of a pod, with the wrapper's meaning of the agent's exit code.
+pub(crate) fn meant(told: Failure, exit_code: Option<i32>, end: Option<&End>, timeout_seconds: i32) -> Failure {
+    let seconds = end.map(|end| end.wall_seconds);
+    let code = exit_code.filter(|_| told.reason == FailureReason::AgentExit);
+    code.and_then(|code| wrappers_word(code, seconds, timeout_seconds)).unwrap_or(told)
+}
+
+/// What the wrapper says by an exit code. Agents may end with the same codes: where the sidecar told how many `seconds` the agent took, it must
+/// have run as long as it may to be out of time; where the sidecar said nothing, the code alone counts.
+fn wrappers_word(code: i32, seconds: Option<f64>, timeout_seconds: i32) -> Option<Failure> {
+    let (reason, message) = match code {
+        TIMEOUT_CODE if seconds.is_none_or(|seconds| seconds >= f64::from(timeout_seconds)) => {
+            (FailureReason::Timeout, format!("ran longer than {timeout_seconds} s"))
+        }
+        SIDECAR_LOST_CODE => (FailureReason::SidecarLost, "the sidecar died while the agent ran, and the agent failed then".to_owned()),
+        _ => return None,
+    };
+    Some(Failure { reason, message })
 }
 
 fn own_failure(end: &End, timeout_seconds: i32) -> Option<Failure> {
     let problem = |reason, usual: String| Some(Failure { reason, message: end.output_problem.clone().unwrap_or(usual) });
-    match end.exit_code {
-        Some(TIMEOUT_CODE) if end.wall_seconds >= f64::from(timeout_seconds) => {
-            return Some(Failure { reason: FailureReason::Timeout, message: format!("ran longer than {timeout_seconds} s") });
-        }
-        Some(SIDECAR_LOST_CODE) => {
-            let message = "the sidecar died while the agent ran, and the agent failed then".to_owned();
-            return Some(Failure { reason: FailureReason::SidecarLost, message });
-        }
-        Some(code) if code != 0 => return Some(Failure { reason: FailureReason::AgentExit, message: format!("exit code {code}") }),
-        _ => {}
+    if let Some(code) = end.exit_code.filter(|code| *code != 0) {
+        let plain = || Failure { reason: FailureReason::AgentExit, message: format!("exit code {code}") };
+        return Some(wrappers_word(code, Some(end.wall_seconds), timeout_seconds).unwrap_or_else(plain));
     }
     match end.output {
         Output::Present => None,

@@ -2,7 +2,10 @@
 
 use agentrun_hub::archive::ArchiveError;
 use agentrun_llm::call::{CacheLayer, Outcome};
-use agentrun_protocol::trial::{End, Output};
+use agentrun_protocol::{
+    run::PodFailure,
+    trial::{End, Output},
+};
 use bytes::Bytes;
 
 use super::rig::{Rig, call, content, end, failure, job};
@@ -13,6 +16,7 @@ both! {
     an_end_waits_for_its_records_and_its_output
     infrastructure_failures_are_tried_again_and_counted
     an_agents_own_failure_is_a_result_with_its_cost
+    the_wrappers_exit_codes_are_read_beside_the_sidecars_word
     a_trial_without_an_end_lacks_records_after_its_time
     without_an_exit_code_the_job_decides
     the_jobs_whose_pods_may_go_are_told
@@ -101,6 +105,25 @@ async fn an_agents_own_failure_is_a_result_with_its_cost(rig: Rig) {
     assert_eq!((&best["combo"], &best["score"], &best["failed"]), (&"solver=m0".into(), &"0.0000".into(), &1.into()));
     assert_eq!((&aggregate.status["spend"]["usd"], &aggregate.status["spend"]["savedUsd"]), (&"0.0100".into(), &"0.0100".into()));
     assert_eq!(aggregate.captured.get("connect"), Some(&2));
+}
+
+async fn the_wrappers_exit_codes_are_read_beside_the_sidecars_word(rig: Rig) {
+    rig.register().await;
+    for (index, pod, wall_seconds) in [(0, "late", 61.0), (1, "early", 9.0)] {
+        let attempt = rig.claim(0, index, pod).await.attempt;
+        rig.archive.end(attempt, End { exit_code: Some(124), output: Output::Missing, wall_seconds, ..end(0) }).await.unwrap();
+    }
+    let exit = |index, pod, code| PodFailure { exit_code: Some(code), ..failure(0, index, pod, "AgentExit") };
+    let told = vec![exit(0, "late", 124), exit(1, "early", 124), exit(2, "silent", 124), exit(3, "lost", 213)];
+    let aggregate = rig.observe(vec![], told, 0).await;
+    let interruptions: Vec<_> = aggregate.interruptions.iter().map(|one| (one.reason.as_str(), one.count)).collect();
+    assert_eq!(interruptions, [("AgentExit", 1), ("SidecarLost", 1), ("Timeout", 2)]);
+    for (datapoint, state, reason) in
+        [("q0", "Failed", "Timeout"), ("q1", "Failed", "AgentExit"), ("q2", "Failed", "Timeout"), ("q3", "Pending", "SidecarLost")]
+    {
+        let trial = rig.trial("solver=m0", datapoint).await;
+        assert_eq!((trial.state.as_str(), trial.reason.as_deref()), (state, Some(reason)), "{datapoint}");
+    }
 }
 
 async fn a_trial_without_an_end_lacks_records_after_its_time(rig: Rig) {

@@ -159,7 +159,8 @@ pub(crate) fn job(combo: u64, succeeded: &str, failed: &str) -> JobProgress {
 }
 
 pub(crate) fn failure(combo: u64, index: u64, pod: &str, reason: &str) -> PodFailure {
-    PodFailure { pod_uid: format!("uid-{pod}"), combo, chunk: 0, index, reason: reason.to_owned(), message: format!("{reason} of {pod}") }
+    let message = format!("{reason} of {pod}");
+    PodFailure { pod_uid: format!("uid-{pod}"), combo, chunk: 0, index, reason: reason.to_owned(), message, exit_code: None }
 }
 
 /// Everything of an aggregate but its version, which a restart changes.

@@ -303,6 +303,7 @@ mod tests {
             index: 0,
             reason: "Evicted".into(),
             message: message.into(),
+            exit_code: None,
         };
         assert!(was_stopped(&pod(diagnose::DELETED), &jobs(true)));
         assert!(!was_stopped(&pod(diagnose::DELETED), &jobs(false)));

@@ -50,8 +50,6 @@ fn a_failed_pods_reason_is_told_apart() {
         (killed.clone(), false, AgentSignal, "signal 9"),
         (agent(ended(139, "Error")), false, AgentSignal, "signal 11"),
         (agent(ended(255, "Error")), false, AgentExit, "exit code 255"),
-        (agent(ended(124, "Error")), false, Timeout, "agent.timeoutSeconds"),
-        (agent(ended(SIDECAR_LOST_CODE, "Error")), false, SidecarLost, "the sidecar died"),
         (agent(ended(137, "OOMKilled")), false, AgentOutOfMemory, "more memory"),
         (agent(ended(137, "OOMKilled")), true, AgentOutOfMemory, "more memory"),
         (agent(ended(127, "StartError")), false, Spawn, "could not be started"),
@@ -83,6 +81,22 @@ fn a_failed_pods_reason_is_told_apart() {
     for (status, deleted, reason, part) in table {
         let found = failed(&pod(status.clone(), deleted), Some("agent")).unwrap();
         assert!(found.reason == reason && found.message.contains(part), "{status}\n{found:?}");
+    }
+}
+
+#[test]
+fn the_exit_code_of_the_agent_is_told_and_nobody_elses() {
+    let beside = json!({"phase": "Failed", "containerStatuses": [container("agent", ended(0, "Completed")), container("log", ended(124, "Error"))]});
+    let table = [
+        (agent(ended(124, "Error")), FailureReason::AgentExit, Some(124)),
+        (agent(ended(213, "Error")), FailureReason::AgentExit, Some(213)),
+        (agent(ended(137, "OOMKilled")), FailureReason::AgentOutOfMemory, None),
+        (agent(ended(143, "Error")), FailureReason::AgentSignal, None),
+        (beside, FailureReason::AgentExit, None),
+    ];
+    for (status, reason, code) in table {
+        let found = failed(&pod(status.clone(), false), Some("agent")).unwrap();
+        assert_eq!((found.reason, found.exit_code), (reason, code), "{status}");
     }
 }
 

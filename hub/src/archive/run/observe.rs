@@ -10,7 +10,7 @@ use crate::archive::{
     error::ArchiveError,
     ranges::Indexes,
     types::{AttemptId, Place},
-    verdict::Counted,
+    verdict::{self, Counted},
 };
 
 /// The longest message that is kept, in characters.
@@ -62,7 +62,9 @@ impl RunState {
 
     fn pod_failed(&mut self, pod: &PodFailure, failure: Failure, now: Timestamp, changes: &mut Changes) {
         let place = Place { combo: pod.combo, chunk: pod.chunk, index: pod.index };
-        let Some(trial) = self.plan.as_ref().and_then(|plan| plan.trial_at(place)) else { return };
+        let Some((trial, limit)) = self.plan.as_ref().and_then(|plan| Some((plan.trial_at(place)?, plan.spec.agent.timeout_seconds))) else {
+            return;
+        };
         let id = match self.by_pod.get(&pod.pod_uid) {
             Some(id) => *id,
             // It never got as far as asking for its trial.
@@ -73,6 +75,7 @@ impl RunState {
         if attempt.failure.is_some() || attempt.trial != Some(trial) {
             return;
         }
+        let failure = verdict::meant(failure, pod.exit_code, attempt.end.as_ref(), limit);
         (attempt.failure, attempt.told) = (Some(failure.clone()), told);
         self.interrupted(&failure);
         self.write_attempt(id, changes);

@@ -97,10 +97,6 @@ fn a_trial_is_judged_by_what_is_known_of_it() {
         Case::of("the pod failed by itself after the sidecar was lost", "SidecarLost")
             .end(End { restarts: 2, ..code(Some(1)) })
             .failed(AgentExit),
-        Case::of("the pod told the wrapper's code, and the time was up", "Timeout")
-            .end(End { wall_seconds: 60.5, ..code(Some(TIMEOUT_CODE)) })
-            .failed(AgentExit),
-        Case::of("the pod told that code, and there was time left", "AgentExit").end(code(Some(TIMEOUT_CODE))).failed(AgentExit),
         Case::of("given up beside a dead sidecar, and no more is told", "SidecarLost")
             .end(code(Some(SIDECAR_LOST_CODE)))
             .counted(Failed)
@@ -124,6 +120,26 @@ fn a_trial_is_judged_by_what_is_known_of_it() {
     ];
     for case in cases {
         assert_eq!(name(&case.verdict()), case.expected, "{}", case.what);
+    }
+}
+
+#[test]
+fn what_the_wrapper_means_by_a_pods_exit_code_is_told_apart() {
+    let ended = |wall_seconds| Some(End { wall_seconds, ..well() });
+    let table = [
+        (AgentExit, Some(TIMEOUT_CODE), ended(60.5), Timeout),
+        (AgentExit, Some(TIMEOUT_CODE), ended(59.5), AgentExit),
+        (AgentExit, Some(TIMEOUT_CODE), None, Timeout),
+        (AgentExit, Some(SIDECAR_LOST_CODE), None, SidecarLost),
+        (AgentExit, Some(SIDECAR_LOST_CODE), ended(1.0), SidecarLost),
+        (AgentExit, Some(1), None, AgentExit),
+        (AgentExit, None, ended(60.5), AgentExit),
+        (Evicted, Some(TIMEOUT_CODE), None, Evicted),
+    ];
+    for (reason, code, end, expected) in table {
+        let failure = meant(told(reason).unwrap(), code, end.as_ref(), 60);
+        assert_eq!(failure.reason, expected, "{reason:?} {code:?} {end:?}");
+        assert_eq!(failure.message == "told", expected == reason, "{failure:?}");
     }
 }
 

@@ -35,6 +35,7 @@ impl Waiting {
             index: self.index,
             reason: self.diagnosis.reason.name().to_owned(),
             message: self.diagnosis.message.clone(),
+            exit_code: None,
         }
     }
 }
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     pub(crate) fn waiting(index: u64, reason: FailureReason, seconds: u64, hopeless: bool) -> Waiting {
-        let diagnosis = Diagnosis { reason, message: format!("why {index}"), hopeless };
+        let diagnosis = Diagnosis { reason, message: format!("why {index}"), exit_code: None, hopeless };
         Waiting { place: Place { chunk: 0, combo: 0 }, index, uid: index.to_string(), diagnosis, seconds }
     }
 
