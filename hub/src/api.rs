@@ -31,6 +31,7 @@ use crate::{
 };
 use body::Room;
 use refusal::Refusal;
+use runs::Part;
 
 /// The longest that a request takes, what waits for a leader included.
 const LONGEST: Duration = Duration::from_secs(90);
@@ -89,9 +90,9 @@ pub(crate) fn routes(state: Arc<State>) -> Router {
         .route(paths::RUNS, get(runs::list))
         .route(&paths::run("{namespace}", "{name}"), get(runs::run).put(runs::register).delete(runs::delete))
         .route(&paths::run("{namespace}", "{name}/observe"), post(runs::observe))
-        .route(&paths::run("{namespace}", "{name}/calls"), get(runs::calls))
-        .route(&paths::run("{namespace}", "{name}/trials"), get(runs::trials))
-        .route(&paths::run("{namespace}", "{name}/results"), get(runs::results))
+        .route(&paths::run("{namespace}", "{name}/calls"), runs::pages(Part::Calls))
+        .route(&paths::run("{namespace}", "{name}/trials"), runs::pages(Part::Trials))
+        .route(&paths::run("{namespace}", "{name}/results"), runs::pages(Part::Results))
         .method_not_allowed_fallback(async || Refusal::bad_method())
         .route_layer(middleware::from_fn_with_state(state.clone(), authenticate))
         .route_layer(middleware::from_fn_with_state(state.clone(), account))

@@ -9,6 +9,7 @@ use agentrun_protocol::{
 use axum::{
     body::Body,
     extract::{Path, State as Shared},
+    routing::{MethodRouter, get},
 };
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -95,29 +96,21 @@ pub(super) async fn run(
     Ok(json(&state.archive.run(run).await?))
 }
 
-pub(super) async fn calls(
-    Shared(state): Shared<Arc<State>>,
-    reader: FromReader,
-    Path((namespace, name)): Named,
-    Params(which): Params<Which>,
-    Params(filter): Params<Filter>,
-) -> Answer {
-    let run = state.read_by(&reader, &namespace, &name, &which).await?;
-    Ok(json(&state.archive.calls(run, &filter).await?))
+/// What of a run is listed.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Calls,
+    Trials,
+    Results,
 }
 
-pub(super) async fn trials(
-    Shared(state): Shared<Arc<State>>,
-    reader: FromReader,
-    Path((namespace, name)): Named,
-    Params(which): Params<Which>,
-    Params(filter): Params<Filter>,
-) -> Answer {
-    let run = state.read_by(&reader, &namespace, &name, &which).await?;
-    Ok(json(&state.archive.trials(run, &filter).await?))
+/// Pages of a part of a run.
+pub(super) fn pages(part: Part) -> MethodRouter<Arc<State>> {
+    get(move |state, reader, run, which, filter| page(part, state, reader, run, which, filter))
 }
 
-pub(super) async fn results(
+async fn page(
+    part: Part,
     Shared(state): Shared<Arc<State>>,
     reader: FromReader,
     Path((namespace, name)): Named,
@@ -125,7 +118,11 @@ pub(super) async fn results(
     Params(filter): Params<Filter>,
 ) -> Answer {
     let run = state.read_by(&reader, &namespace, &name, &which).await?;
-    Ok(json(&state.archive.results(run, &filter).await?))
+    Ok(match part {
+        Part::Calls => json(&state.archive.calls(run, &filter).await?),
+        Part::Trials => json(&state.archive.trials(run, &filter).await?),
+        Part::Results => json(&state.archive.results(run, &filter).await?),
+    })
 }
 
 impl State {
