@@ -152,7 +152,15 @@ mod tests {
         assert!(!failed.note(&pod("c", "math", "job-1", json!({"phase": "Running"}))));
         assert!(!failed.note(&Pod { status: pod("", "", "", evicted).status, ..Pod::default() }));
         let told = failed.of("evals", "math", |job| job == "job-1");
-        let expected = PodFailure { pod_uid: "a".into(), combo: 2, chunk: 0, index: 7, reason: "Evicted".into(), message: "memory".into(), exit_code: None };
+        let expected = PodFailure {
+            pod_uid: "a".into(),
+            combo: 2,
+            chunk: 0,
+            index: 7,
+            reason: "Evicted".into(),
+            message: "memory".into(),
+            exit_code: None,
+        };
         assert_eq!(told, [expected]);
         assert_eq!(failed.of("evals", "math", |job| job == "job-1"), told);
         assert_eq!(failed.of("evals", "other", |_| true), []);

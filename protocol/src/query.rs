@@ -75,6 +75,12 @@ pub struct Trial {
     pub output: Option<String>,
     /// The pod of the last attempt.
     pub pod: Option<String>,
+    /// When the last attempt's pod asked for its trial: RFC 3339, UTC.
+    #[serde(default)]
+    pub started: Option<String>,
+    /// When its end arrived, or it was told how its pod failed; only of what is over.
+    #[serde(default)]
+    pub finished: Option<String>,
 }
 
 /// Which calls are wanted; all that are given must hold. Also the names of the query's parameters.
@@ -101,6 +107,9 @@ pub struct Filter {
     pub limit: Option<u64>,
     /// Where the page begins.
     pub cursor: Option<String>,
+    /// Calls: the newest first. Trials and results have one order alone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub newest_first: bool,
 }
 
 /// An error.
@@ -110,5 +119,5 @@ pub struct Problem {
     pub error: String,
 }
 
-/// A page of call records as JSON objects, in the order they arrived.
+/// A page of call records as JSON objects, in the order they arrived, or backwards.
 pub type Calls = Page<Value>;

@@ -1,7 +1,5 @@
 //! `agentrun calls`: the records of calls.
 
-use std::collections::VecDeque;
-
 use agentrun_llm::call::CallRecord;
 use agentrun_protocol::query;
 use agentrun_sidecar::journal::{Filter, Reader};
@@ -78,7 +76,8 @@ async fn in_cluster(arguments: &args::Calls, target: &args::Target, context: &Co
     let limit = arguments.limit.unwrap_or(if arguments.output == Format::Table { TABLE_ROWS } else { 0 });
     let mut filter = query(arguments);
     let mut newest = Newest::new(limit, arguments.offset);
-    while arguments.limit != Some(0) {
+    while let Some(wanted) = newest.wanted().filter(|_| arguments.limit != Some(0)) {
+        filter.limit = Some(wanted);
         let page = hub.calls(name, &filter).await?;
         newest.add(page.items);
         filter.cursor = page.next;
@@ -87,43 +86,56 @@ async fn in_cluster(arguments: &args::Calls, target: &args::Target, context: &Co
         }
     }
     let records = newest.records().into_iter().map(serde_json::from_value).collect::<Result<Vec<CallRecord>, _>>();
-    let records = records.context("reading the hub's records: were they written by another version?")?;
+    let mut records = records.context("reading the hub's records: were they written by another version?")?;
+    // They arrive at the hub pod by pod.
+    records.sort_by_key(|record| record.timestamp);
     say_how_many(arguments, limit, records.len(), context);
     context.printer.data(&bytes(&records, arguments.output)?)?;
     Ok(COMPLETE)
 }
 
-/// The last of many, without all being kept.
+/// The newest of many, of which some are left out, from pages that begin with the newest.
 struct Newest {
-    /// `None`: all.
-    limit: Option<usize>,
-    offset: usize,
-    kept: VecDeque<Value>,
+    /// So many more are to be kept.
+    room: u64,
+    /// So many more are to be left out before.
+    skip: u64,
+    kept: Vec<Value>,
 }
 
 impl Newest {
+    /// A limit of 0 is none.
     fn new(limit: u64, offset: u64) -> Self {
-        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        Self { limit: (limit > 0).then(|| size(limit)), offset: size(offset), kept: VecDeque::new() }
+        Self { room: if limit == 0 { u64::MAX } else { limit }, skip: offset, kept: Vec::new() }
+    }
+
+    /// How many the next page should hold; `None` where there are enough.
+    fn wanted(&self) -> Option<u64> {
+        (self.room > 0).then(|| self.skip.saturating_add(self.room).min(query::PAGE))
     }
 
     fn add(&mut self, items: Vec<Value>) {
-        self.kept.extend(items);
-        let most = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(self.offset));
-        let over = self.kept.len().saturating_sub(most);
-        self.kept.drain(..over);
+        for item in items {
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else if self.room > 0 {
+                self.room -= 1;
+                self.kept.push(item);
+            }
+        }
     }
 
+    /// The oldest first.
     fn records(mut self) -> Vec<Value> {
-        self.kept.truncate(self.kept.len().saturating_sub(self.offset));
-        self.kept.into()
+        self.kept.reverse();
+        self.kept
     }
 }
 
 fn query(arguments: &args::Calls) -> query::Filter {
     let Filter { data_id, combo_id, agent_id, model, cached, outcome, since, .. } = filter(arguments, 0);
     let since = since.map(|since| since.to_string());
-    query::Filter { data_id, combo_id, agent_id, model, cached, outcome, since, ..query::Filter::default() }
+    query::Filter { data_id, combo_id, agent_id, model, cached, outcome, since, newest_first: true, ..query::Filter::default() }
 }
 
 fn filter(arguments: &args::Calls, limit: u64) -> Filter {
@@ -164,12 +176,18 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_whatever_the_pages() {
-        let pages = || [vec![1, 2, 3], vec![4], vec![5, 6]].map(|page| page.into_iter().map(Value::from).collect::<Vec<_>>());
-        for (limit, offset, expected) in
-            [(2, 0, vec![5, 6]), (2, 1, vec![4, 5]), (0, 4, vec![1, 2]), (9, 0, vec![1, 2, 3, 4, 5, 6]), (1, 9, vec![])]
-        {
+        let pages = || [vec![6, 5, 4], vec![3], vec![2, 1]].map(|page| page.into_iter().map(Value::from).collect::<Vec<_>>());
+        for (limit, offset, wanted, expected) in [
+            (2, 0, Some(2), vec![5, 6]),
+            (2, 1, Some(3), vec![4, 5]),
+            (0, 4, Some(1000), vec![1, 2]),
+            (9, 0, Some(9), vec![1, 2, 3, 4, 5, 6]),
+            (1, 9, Some(10), vec![]),
+        ] {
             let mut newest = Newest::new(limit, offset);
+            assert_eq!(newest.wanted(), wanted);
             pages().into_iter().for_each(|page| newest.add(page));
+            assert_eq!(newest.wanted().is_none(), newest.kept.len() as u64 == limit, "{limit}, {offset}");
             assert_eq!(newest.records(), expected.into_iter().map(Value::from).collect::<Vec<_>>(), "{limit}, {offset}");
         }
     }

@@ -57,7 +57,7 @@ pub(crate) fn columns(trials: &[TrialRecord], simulated: bool) -> Table {
     Table { header: HEADER.map(str::to_owned).into(), rows: rows.collect() }
 }
 
-/// The same of a cluster's run, from its hub, which does not tell when trials ran.
+/// The same of a cluster's run, from its hub.
 pub(crate) fn columns_of_hub(trials: &[Trial]) -> Table {
     let rows = trials.iter().map(|trial| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -79,8 +79,8 @@ pub(crate) fn columns_of_hub(trials: &[Trial]) -> Table {
             money(&trial.usd),
             money(&trial.spent_usd),
             money(&trial.saved_usd),
-            String::new(),
-            String::new(),
+            text(&trial.started),
+            text(&trial.finished),
             text(&trial.output),
             "false".to_owned(),
         ]
@@ -99,7 +99,7 @@ mod tests {
         let trial = json!({
             "combo_id": "solver=a", "data_id": "q1", "sample": 0, "attempts": 2, "state": "Succeeded", "reason": null, "message": null,
             "score": 0.5, "score_reason": null, "latency_seconds": 1.25, "usd": "0.02", "calls": 3, "cached": 1, "spent_usd": "0.0125",
-            "saved_usd": "0.0075", "output": "42", "pod": "p",
+            "saved_usd": "0.0075", "output": "42", "pod": "p", "started": "2026-11-22T10:00:00Z", "finished": "2026-11-22T10:00:09Z",
         });
         let table = columns_of_hub(&[serde_json::from_value(trial).unwrap()]);
         assert_eq!(table.header, columns(&[], false).header);
@@ -107,5 +107,6 @@ mod tests {
         let names = ["combo", "attempt", "state", "score", "latency_seconds", "calls", "cached", "usd", "spent_usd", "saved_usd", "output"];
         let expected = ["solver=a", "2", "Succeeded", "0.5", "1.25", "3", "1", "0.0200", "0.0125", "0.00750", "42"];
         assert_eq!(names.map(cell), expected);
+        assert_eq!(["started", "finished"].map(cell), ["2026-11-22T10:00:00Z", "2026-11-22T10:00:09Z"]);
     }
 }

@@ -19,6 +19,10 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     /// What a pod that others made says of itself.
     pub(crate) claims: Option<Claims>,
+    /// When its pod asked for it, microseconds since 1970.
+    pub(crate) started: Option<i64>,
+    /// When its end arrived, or how its pod failed was told, whichever was first; microseconds since 1970.
+    pub(crate) ended: Option<i64>,
     /// Whether the pod ever asked for its trial. One that did not only failed.
     pub(crate) claimed: bool,
     /// Records up to this one are stored.

@@ -21,6 +21,7 @@ pub(crate) struct CallQuery {
     pub(crate) after: i64,
     /// and before this one.
     pub(crate) before: i64,
+    pub(crate) newest_first: bool,
     pub(crate) wanted: Wanted,
     pub(crate) model: Option<String>,
     pub(crate) cached: Option<bool>,
@@ -33,6 +34,13 @@ pub(crate) struct CallQuery {
     pub(crate) limit: usize,
     /// and none more once they have so many bytes.
     pub(crate) bytes: usize,
+}
+
+impl CallQuery {
+    /// The end of its SQL.
+    pub(crate) fn order(&self) -> String {
+        format!(" ORDER BY c.id{} LIMIT {}", if self.newest_first { " DESC" } else { "" }, self.limit)
+    }
 }
 
 /// The two kinds of store. Writes come from one task alone.
@@ -83,7 +91,7 @@ forward! {
     last(from: i64, until: i64) -> (Option<i64>, Option<i64>);
     /// Outputs by attempt.
     outputs(attempts: Vec<i64>) -> Vec<(i64, Bytes)>;
-    /// Calls by number.
+    /// Calls by number, up or down.
     calls(query: CallQuery) -> Vec<Stored>;
     /// A stored answer.
     answer(key: [u8; 32]) -> Option<Bytes>;

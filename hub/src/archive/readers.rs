@@ -38,19 +38,23 @@ impl Archive {
         Ok(row.shown(calls))
     }
 
-    /// A run's records that a filter lets pass, in the order they arrived. A page holds at most [`query::PAGE`] records and some MiB.
+    /// A run's records that a filter lets pass, in the order they arrived, or the newest first. A page holds at most [`query::PAGE`] records and some MiB.
     ///
     /// # Errors
     /// No such run, or a filter or cursor of no use.
     pub async fn calls(&self, run: RunId, filter: &Filter) -> Result<Page<Box<RawValue>>> {
-        let (first, before) = rows_of(run.0);
-        let after = number(filter.cursor.as_deref())?.map_or(Some(first), |cursor| first.checked_add(i64::try_from(cursor).ok()?));
+        let (first, end) = rows_of(run.0);
+        let cursor = number(filter.cursor.as_deref())?;
+        // A cursor past all rows is the same as one at their end.
+        let reached = cursor.map(|cursor| i64::try_from(cursor).ok().and_then(|cursor| first.checked_add(cursor)).unwrap_or(end));
+        let (after, before) = if filter.newest_first { (first, reached.unwrap_or(end).min(end)) } else { (reached.unwrap_or(first), end) };
         let outcome = filter.outcome.clone().map(known_outcome).transpose()?;
         let open = self.shelf().open(run).await?;
         let limit = page(filter.limit);
         let query = CallQuery {
-            after: after.unwrap_or(before),
+            after,
             before,
+            newest_first: filter.newest_first,
             wanted: open.lock().wanted(filter),
             model: filter.model.as_deref().map(model_column),
             cached: filter.cached,

@@ -7,8 +7,9 @@ use agentrun_protocol::{
     trial::{End, Output},
 };
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use super::rig::{Rig, call, content, end, failure, job};
+use super::rig::{Rig, call, content, end, failure, job, now};
 
 both! {
     a_trial_is_scored_at_its_end_and_stays_as_it_is
@@ -26,11 +27,14 @@ both! {
 
 async fn a_trial_is_scored_at_its_end_and_stays_as_it_is(mut rig: Rig) {
     rig.register().await;
+    let began = Timestamp::from_microsecond(now().as_microsecond()).unwrap();
     rig.live(0, 0, "right", "yes").await;
     rig.live(0, 1, "wrong", "no").await;
     let right = rig.trial("solver=m0", "q0").await;
     assert_eq!((right.state.as_str(), right.score, right.latency_seconds), ("Succeeded", Some(1.0), Some(10.0)));
     assert_eq!((right.usd.as_deref(), right.calls, right.pod.as_deref()), (Some("0.02"), 2, Some("right")));
+    let time = |text: &Option<String>| text.as_ref().unwrap().parse::<Timestamp>().unwrap();
+    assert!(began <= time(&right.started) && time(&right.started) <= time(&right.finished) && time(&right.finished) <= now(), "{right:?}");
     let wrong = rig.trial("solver=m0", "q1").await;
     assert_eq!(wrong.score, Some(0.0));
     assert!(wrong.score_reason.is_some());
@@ -75,6 +79,7 @@ async fn infrastructure_failures_are_tried_again_and_counted(mut rig: Rig) {
     rig.observe(vec![job(0, "", "")], told.clone(), 0).await;
     let waiting = rig.trial("solver=m0", "q0").await;
     assert_eq!((waiting.state.as_str(), waiting.reason.as_deref(), waiting.attempts), ("Pending", Some("Evicted"), 1));
+    assert!(waiting.started.is_some() && waiting.finished.is_none(), "it is not over: {waiting:?}");
     assert_eq!(rig.trial("solver=m0", "q1").await.attempts, 0);
     assert_eq!(rig.claim(0, 0, "second").await.assignment.attempt, 1);
     assert_eq!(rig.claim(0, 0, "second").await.assignment.attempt, 1, "the same pod is the same attempt");

@@ -1,15 +1,16 @@
 //! What readers find.
 
-use agentrun_hub::archive::Kind;
+use agentrun_hub::archive::{Claims, Kind};
 use agentrun_llm::call::{CacheLayer, Outcome};
 use agentrun_protocol::query::Filter;
 use jiff::SignedDuration;
+use serde_json::Value;
 
-use super::rig::{Rig, call};
+use super::rig::{NAMESPACE, Rig, call, named, now};
 
 both! {
     records_are_found_by_everything_that_is_asked
-    pages_follow_each_other_without_gap_or_repeat
+    pages_follow_each_other_without_gap_or_repeat_either_way
     large_records_make_short_pages
     questions_of_no_use_are_refused
     trials_and_results_come_in_pages
@@ -19,6 +20,10 @@ fn filter(of: impl FnOnce(&mut Filter)) -> Filter {
     let mut filter = Filter::default();
     of(&mut filter);
     filter
+}
+
+fn ask(record: &Value) -> String {
+    record["request_body"]["ask"].as_str().unwrap().to_owned()
 }
 
 async fn records_are_found_by_everything_that_is_asked(rig: Rig) {
@@ -43,6 +48,7 @@ async fn records_are_found_by_everything_that_is_asked(rig: Rig) {
         (filter(|filter| filter.outcome = Some("http_error".into())), "c"),
         (filter(|filter| filter.since = Some("2026-11-20T10:30:00Z".into())), "c"),
         (filter(|filter| filter.until = Some("2026-11-20T11:30:00+01:00".into())), "abd"),
+        (filter(|filter| (filter.combo_id, filter.newest_first) = (Some("solver=m0".into()), true)), "cba"),
         (
             filter(|filter| {
                 filter.combo_id = Some("solver=m0".into());
@@ -53,29 +59,40 @@ async fn records_are_found_by_everything_that_is_asked(rig: Rig) {
         ),
     ];
     for (filter, expected) in table {
-        let found: String =
-            rig.records(run, &filter).await.iter().map(|record| record["request_body"]["ask"].as_str().unwrap().to_owned()).collect();
+        let found: String = rig.records(run, &filter).await.iter().map(ask).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
 }
 
-async fn pages_follow_each_other_without_gap_or_repeat(rig: Rig) {
+async fn pages_follow_each_other_without_gap_or_repeat_either_way(rig: Rig) {
+    // The rows of a run before and of one behind it must not be met.
+    let foreign = async |name: &str| {
+        let attempt = rig.archive.adopt(NAMESPACE, name, Claims::default(), named(name), now()).await.unwrap().attempt;
+        rig.ingest(attempt, 1, &[call(name)]).await.unwrap();
+    };
+    foreign("before").await;
     let run = rig.register().await;
+    foreign("behind").await;
     let attempt = rig.claim(0, 0, "pod").await.attempt;
     let calls: Vec<_> = (0..25).map(|index| call(&format!("{index:02}"))).collect();
     rig.ingest(attempt, 1, &calls).await.unwrap();
-    let (mut filter, mut seen) = (Filter { limit: Some(10), ..Filter::default() }, Vec::new());
-    loop {
-        let page = rig.archive.calls(run, &filter).await.unwrap();
-        assert!(page.items.len() <= 10);
-        seen.extend(page.items.iter().map(|record| record.get().to_owned()));
-        filter.cursor = page.next;
-        if filter.cursor.is_none() {
-            break;
+    for newest_first in [false, true] {
+        let (mut filter, mut seen, mut pages) = (Filter { limit: Some(10), newest_first, ..Filter::default() }, Vec::new(), Vec::new());
+        loop {
+            let page = rig.archive.calls(run, &filter).await.unwrap();
+            pages.push(page.items.len());
+            seen.extend(page.items.iter().map(|record| ask(&serde_json::from_str(record.get()).unwrap())));
+            filter.cursor = page.next;
+            if filter.cursor.is_none() {
+                break;
+            }
         }
+        let mut expected: Vec<String> = (0..25).map(|index| format!("{index:02}")).collect();
+        if newest_first {
+            expected.reverse();
+        }
+        assert_eq!((seen, pages), (expected, vec![10, 10, 5]));
     }
-    assert_eq!(seen.len(), 25);
-    assert!(seen.is_sorted_by_key(|record| serde_json::from_str::<serde_json::Value>(record).unwrap()["request_body"]["ask"].to_string()));
 }
 
 async fn large_records_make_short_pages(rig: Rig) {
@@ -87,10 +104,12 @@ async fn large_records_make_short_pages(rig: Rig) {
         large.response_body = Some(serde_json::value::RawValue::from_string(body).unwrap());
         rig.ingest(attempt, sequence, &[large]).await.unwrap();
     }
-    let first = rig.archive.calls(run, &Filter::default()).await.unwrap();
-    assert_eq!(first.items.len(), 2);
-    let rest = rig.archive.calls(run, &Filter { cursor: first.next, ..Filter::default() }).await.unwrap();
-    assert_eq!(rest.items.len(), 2);
+    for newest_first in [false, true] {
+        let first = rig.archive.calls(run, &Filter { newest_first, ..Filter::default() }).await.unwrap();
+        assert_eq!(first.items.len(), 2);
+        let rest = rig.archive.calls(run, &Filter { cursor: first.next, newest_first, ..Filter::default() }).await.unwrap();
+        assert_eq!(rest.items.len(), 2);
+    }
 }
 
 async fn questions_of_no_use_are_refused(rig: Rig) {
@@ -107,6 +126,8 @@ async fn questions_of_no_use_are_refused(rig: Rig) {
     }
     let past = filter(|filter| filter.cursor = Some(u64::MAX.to_string()));
     assert_eq!(rig.archive.calls(run, &past).await.unwrap().items.len(), 0);
+    let before_all = filter(|filter| (filter.cursor, filter.newest_first) = (Some("0".to_owned()), true));
+    assert_eq!(rig.archive.calls(run, &before_all).await.unwrap().items.len(), 0);
     assert_eq!(rig.archive.trials(run, &past).await.unwrap().items.len(), 0);
 }
 

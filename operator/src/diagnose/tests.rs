@@ -86,7 +86,8 @@ fn a_failed_pods_reason_is_told_apart() {
 
 #[test]
 fn the_exit_code_of_the_agent_is_told_and_nobody_elses() {
-    let beside = json!({"phase": "Failed", "containerStatuses": [container("agent", ended(0, "Completed")), container("log", ended(124, "Error"))]});
+    let beside =
+        json!({"phase": "Failed", "containerStatuses": [container("agent", ended(0, "Completed")), container("log", ended(124, "Error"))]});
     let table = [
         (agent(ended(124, "Error")), FailureReason::AgentExit, Some(124)),
         (agent(ended(213, "Error")), FailureReason::AgentExit, Some(213)),

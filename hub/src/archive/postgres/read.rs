@@ -57,7 +57,7 @@ pub(super) async fn calls(client: &Client, query: &CallQuery) -> Answer<Vec<Stor
         values.push((attempts, Type::INT8_ARRAY));
         sql.push_str(&format!(" AND c.attempt = ANY(${})", values.len()));
     }
-    sql.push_str(&format!(" ORDER BY c.id LIMIT {}", query.limit));
+    sql.push_str(&query.order());
     let rows = client.query_typed_raw(&sql, values).await?;
     let mut rows = std::pin::pin!(rows);
     let (mut found, mut bytes) = (Vec::new(), 0);

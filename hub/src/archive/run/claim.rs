@@ -33,6 +33,7 @@ impl RunState {
             let before = self.trials.get(&trial).map_or(0, |trial| trial.attempts.iter().filter(claimed).count());
             let attempt = self.attempt_mut(AttemptId(id))?;
             (attempt.claimed, attempt.number) = (true, u32::try_from(before).unwrap_or(u32::MAX));
+            attempt.started = Some(now.as_microsecond());
             if attempt.is_live() && self.stands(trial) == Stands::Open {
                 self.observe_trial(trial, Observation::bare(TrialState::Running));
             }
@@ -59,7 +60,9 @@ impl RunState {
             Some(id) => *id,
             None => {
                 let claims = Some(claims.clone());
-                let id = self.new_attempt(Attempt { pod_uid: pod.uid, pod: pod.name, claims, claimed: true, ..Attempt::default() });
+                let started = Some(now.as_microsecond());
+                let id =
+                    self.new_attempt(Attempt { pod_uid: pod.uid, pod: pod.name, claims, started, claimed: true, ..Attempt::default() });
                 self.write_attempt(id, &mut changes);
                 self.note_activity(now, &mut changes);
                 id

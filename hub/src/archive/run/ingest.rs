@@ -129,7 +129,9 @@ impl RunState {
         let trial = attempt.trial;
         end.output_problem = end.output_problem.map(|problem| problem.chars().take(MESSAGE_CHARS).collect());
         self.failed_handshakes = self.failed_handshakes.saturating_add(end.failed_handshakes);
-        self.attempt_mut(id)?.end = Some(end);
+        let attempt = self.attempt_mut(id)?;
+        attempt.end = Some(end);
+        attempt.ended.get_or_insert(now.as_microsecond());
         self.write_attempt(id.0, &mut changes);
         self.changed();
         if let Some(trial) = trial.filter(|trial| self.stands(*trial) == Stands::Open) {

@@ -62,7 +62,8 @@ impl RunState {
 
     fn pod_failed(&mut self, pod: &PodFailure, failure: Failure, now: Timestamp, changes: &mut Changes) {
         let place = Place { combo: pod.combo, chunk: pod.chunk, index: pod.index };
-        let Some((trial, limit)) = self.plan.as_ref().and_then(|plan| Some((plan.trial_at(place)?, plan.spec.agent.timeout_seconds))) else {
+        let Some((trial, limit)) = self.plan.as_ref().and_then(|plan| Some((plan.trial_at(place)?, plan.spec.agent.timeout_seconds)))
+        else {
             return;
         };
         let id = match self.by_pod.get(&pod.pod_uid) {
@@ -77,6 +78,7 @@ impl RunState {
         }
         let failure = verdict::meant(failure, pod.exit_code, attempt.end.as_ref(), limit);
         (attempt.failure, attempt.told) = (Some(failure.clone()), told);
+        attempt.ended.get_or_insert(now.as_microsecond());
         self.interrupted(&failure);
         self.write_attempt(id, changes);
         if self.stands(trial) == Stands::Open {

@@ -2,6 +2,7 @@
 
 use agentrun_eval::trial::TrialState;
 use agentrun_protocol::query::{Filter, Trial as Told};
+use jiff::Timestamp;
 
 use super::{RunState, Stands, Trial};
 use crate::archive::{attempt::Attempt, lines::Owner, types::AttemptId};
@@ -129,6 +130,8 @@ impl RunState {
             saved_usd: shown.map(|_| measures.saved_usd.to_string()),
             output: None,
             pod: shown.map(|(_, attempt)| attempt.pod.clone()).filter(|pod| !pod.is_empty()),
+            started: shown.and_then(|(_, attempt)| time(attempt.started)),
+            finished: shown.filter(|_| trial.stands == Stands::Final).and_then(|(_, attempt)| time(attempt.ended)),
         };
         let state = observation.map_or(&TrialState::Pending, |observation| &observation.state);
         tell_state(&mut told, state);
@@ -167,6 +170,8 @@ impl RunState {
                 saved_usd: Some(measures.saved_usd.to_string()),
                 output: None,
                 pod: Some(attempt.pod.clone()),
+                started: time(attempt.started),
+                finished: time(attempt.ended),
             };
             Listed { next: number(*id) + 1, trial: told, output: attempt.output.map(|bytes| (*id, bytes)) }
         });
@@ -182,6 +187,10 @@ impl RunState {
         });
         waiting.take(limit).collect()
     }
+}
+
+fn time(microseconds: Option<i64>) -> Option<String> {
+    Some(Timestamp::from_microsecond(microseconds?).ok()?.to_string())
 }
 
 fn tell_state(told: &mut Told, state: &TrialState) {

@@ -64,7 +64,7 @@ pub(super) fn calls(connection: &Connection, query: &CallQuery) -> Result<Vec<St
         values.push(serde_json::to_string(attempts).expect("numbers are JSON").into());
         sql.push_str(&format!(" AND {column} IN (SELECT value FROM json_each(?{}))", values.len()));
     }
-    sql.push_str(&format!(" ORDER BY c.id LIMIT {}", query.limit));
+    sql.push_str(&query.order());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut found, mut bytes) = (Vec::new(), 0);

@@ -240,7 +240,8 @@ fn what_was_not_observed_is_explained() {
 }
 
 fn waits(index: u64, reason: FailureReason, seconds: u64) -> Waiting {
-    let diagnosis = Diagnosis { reason, message: "container `agent`: ImagePullBackOff: not found".into(), exit_code: None, hopeless: false };
+    let diagnosis =
+        Diagnosis { reason, message: "container `agent`: ImagePullBackOff: not found".into(), exit_code: None, hopeless: false };
     Waiting { place: Place { chunk: 0, combo: 0 }, index, uid: index.to_string(), diagnosis, seconds }
 }
 
