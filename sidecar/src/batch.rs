@@ -40,6 +40,7 @@ type Waiting = oneshot::Sender<Result<(), String>>;
 
 struct State<T> {
     items: Vec<T>,
+    /// Of the items, those that are being written included.
     bytes: usize,
     flushes: Vec<Waiting>,
     failure: Option<String>,
@@ -150,14 +151,18 @@ impl<T> Shared<T> {
                 state = self.lock();
             }
             let batch = std::mem::take(&mut state.items);
-            let bytes = std::mem::take(&mut state.bytes);
+            let bytes = state.bytes;
             let flushes = std::mem::take(&mut state.flushes);
             let closed = state.closed;
             drop(state);
-            self.room.notify_waiters();
             match write(&mut sink, &batch) {
                 Ok(()) => {
-                    self.lock().failure = None;
+                    drop(batch);
+                    let mut state = self.lock();
+                    state.bytes -= bytes;
+                    state.failure = None;
+                    drop(state);
+                    self.room.notify_waiters();
                     for done in flushes {
                         // Whoever asked may have stopped waiting.
                         done.send(Ok(())).ok();
@@ -167,7 +172,7 @@ impl<T> Shared<T> {
                     tracing::error!(lost = batch.len(), %failure, "could not write before the end");
                     return;
                 }
-                Err(failure) => self.put_back(batch, bytes, flushes, failure),
+                Err(failure) => self.put_back(batch, flushes, failure),
             }
             if closed && self.lock().items.is_empty() {
                 return;
@@ -175,14 +180,13 @@ impl<T> Shared<T> {
         }
     }
 
-    fn put_back(&self, mut batch: Vec<T>, bytes: usize, flushes: Vec<Waiting>, failure: String) {
+    fn put_back(&self, mut batch: Vec<T>, flushes: Vec<Waiting>, failure: String) {
         let mut state = self.lock();
         if state.failure.is_none() {
             tracing::error!(%failure, waiting = batch.len(), "cannot write; will try again");
         }
         batch.append(&mut state.items);
         state.items = batch;
-        state.bytes += bytes;
         for done in flushes {
             done.send(Err(failure.clone())).ok();
         }
@@ -243,6 +247,31 @@ mod tests {
         assert_eq!(*written.lock().unwrap(), [1, 2]);
         assert_eq!(batcher.failure(), None);
         batcher.room().await.unwrap();
+    }
+
+    /// Says that it writes, and waits until it may.
+    struct Slow(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+
+    impl Sink for Slow {
+        type Item = u32;
+
+        fn write(&mut self, _: &[u32]) -> Result<(), String> {
+            self.0.send(()).unwrap();
+            self.1.recv().map_err(|error| error.to_string())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_being_written_takes_room_until_it_is() {
+        let ((says, said), (may, allowed)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let batcher = Batcher::start("slow", 15, Slow(says, allowed)).unwrap();
+        batcher.push(1, 10);
+        said.recv().unwrap();
+        batcher.push(2, 10);
+        assert!(tokio::time::timeout(Duration::ZERO, batcher.room()).await.is_err(), "20 bytes of 15");
+        may.send(()).unwrap();
+        batcher.room().await.unwrap();
+        may.send(()).unwrap();
     }
 
     #[test]

@@ -67,6 +67,8 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let (gathered, held) = gather::gather(body, &proxy.limits, &proxy.bodies).await?;
     call.hold(held);
+    // Others may have ended while this one waited for memory.
+    proxy.room_for_records().await?;
     let body = match gathered {
         Gathered::Whole(body) => body,
         Gathered::Large(..) if !connection.live.session.replaces.is_empty() => {

@@ -1,6 +1,7 @@
 //! The journal: every call's record, in SQLite, within 100 ms of its end.
 
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -275,7 +276,7 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
         None => None,
     };
     let response = match &end.answer {
-        Some(AnswerText::Json(text)) => body(file, known, None, || Some(text.clone()))?,
+        Some(AnswerText::Json(text)) => body(file, known, None, || Some(text.into()))?,
         Some(AnswerText::Message(entry)) => {
             body(file, known, Some(BodyId::Answer(entry.number)), || message(entry, begun.reading.as_deref()))?
         }
@@ -298,12 +299,17 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
 }
 
 /// The number of a body's row, which is written unless it is known to stand there.
-fn body(file: &Connection, known: &mut Known, id: Option<BodyId>, text: impl FnOnce() -> Option<String>) -> Result<Option<i64>, Failure> {
+fn body<'a>(
+    file: &Connection,
+    known: &mut Known,
+    id: Option<BodyId>,
+    text: impl FnOnce() -> Option<Cow<'a, str>>,
+) -> Result<Option<i64>, Failure> {
     if let Some(row) = id.as_ref().and_then(|id| known.bodies.get(id)) {
         return Ok(Some(*row));
     }
     let Some(text) = text() else { return Ok(None) };
-    file.prepare_cached("INSERT INTO bodies VALUES (NULL, ?1)")?.execute([text])?;
+    file.prepare_cached("INSERT INTO bodies VALUES (NULL, ?1)")?.execute([&*text])?;
     let row = file.last_insert_rowid();
     if let Some(id) = id {
         known.bodies.insert(id, row);
@@ -312,30 +318,30 @@ fn body(file: &Connection, known: &mut Known, id: Option<BodyId>, text: impl FnO
 }
 
 /// The message of an answer: a plain one is its own.
-fn message(entry: &Entry, reading: Option<&Reading>) -> Option<String> {
+fn message<'a>(entry: &'a Entry, reading: Option<&Reading>) -> Option<Cow<'a, str>> {
     if entry.facts.is_message {
-        return String::from_utf8(entry.body.to_vec()).ok();
+        return std::str::from_utf8(&entry.body).ok().map(Cow::Borrowed);
     }
     let reading = reading?;
     let answer = response::read(&reading.endpoint, entry.framing, &entry.body, reading.model.as_deref());
-    Some(answer.message?.to_string())
+    Some(answer.message?.to_string().into())
 }
 
 /// A request's body as JSON that any reader takes: Python's liberties (NaN, lone surrogates) are replaced. What common readers refuse
 /// all the same (nested too deeply, numbers out of range) is left out, so that it does not spoil the records around it.
-fn strict(body: &Bytes) -> Option<String> {
+fn strict(body: &Bytes) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(body).ok();
     // Nearly every body is plain; looking for the odd ones is a tenth of reading the JSON once more.
     if let Some(text) = text
         && !is_odd(text)
     {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
     let readable = |text: &str| serde_json::from_str::<serde_json::Value>(&format!("[[{text}]]")).is_ok();
     if let Some(text) = text.filter(|text| readable(text)) {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
-    Json::parse(body).ok()?.to_strict().filter(|text| readable(text))
+    Json::parse(body).ok()?.to_strict().filter(|text| readable(text)).map(Cow::Owned)
 }
 
 /// Whether a body may hold what some reader refuses.
@@ -358,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_body_that_readers_refuse_is_not_kept_as_it_is() {
-        let kept = |text: &str| strict(&Bytes::copy_from_slice(text.as_bytes()));
+        let kept = |text: &str| strict(&Bytes::copy_from_slice(text.as_bytes())).map(Cow::into_owned);
         assert_eq!(kept(r#"{"a": "é"}"#).as_deref(), Some(r#"{"a": "é"}"#));
         assert_eq!(kept(r#"{"a": NaN}"#).as_deref(), Some(r#"{"a":null}"#));
         assert_eq!(kept("{\"a\": \"\\ud800\"}").as_deref(), Some("{\"a\":\"\u{fffd}\"}"));

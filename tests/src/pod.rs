@@ -145,7 +145,7 @@ impl Pod {
     /// curl with a chat question as its body, which ends with HTTP's status.
     pub fn ask(&self, question: &str, options: &[&str]) -> Command {
         let body = serde_json::json!({"model": "gpt-4.1-nano", "messages": [{"role": "user", "content": question}]}).to_string();
-        let mut all = vec!["curl", "-sS", "--max-time", "50", "-w", "\n%{http_code}", "-H", "content-type: application/json"];
+        let mut all = vec!["curl", "-sS", "--max-time", "120", "-w", "\n%{http_code}", "-H", "content-type: application/json"];
         all.extend(options);
         all.extend(["-d", &body, "https://api.openai.com/v1/chat/completions"]);
         self.agent(&all)

@@ -27,6 +27,8 @@ impl Sidecar {
     async fn start(stage: &Stage, abyss: SocketAddr) -> Self {
         let mut command = Command::new(built("agentrun-sidecar", "agentrun-sidecar"));
         command.env_clear().env("NO_COLOR", "1").current_dir(stage.folder()).stderr(Stdio::piped()).kill_on_drop(true);
+        // As in its image.
+        command.env("MIMALLOC_PURGE_DELAY", "0");
         command.args(["--listen", "127.0.0.1:0", "--ca-dir", "ca", "--records", "calls.db", "--memory", &MEBIBYTES.to_string()]);
         command.args(["--provider", &format!("abyss=http://{ABYSS}"), "--upstream", &format!("{ABYSS}=http://{abyss}")]);
         let mut process = command.args(stage.upstream_arguments()).spawn().expect("the sidecar starts");

@@ -9,6 +9,8 @@ use agentrun_tests::pod::{Pod, told};
 use agentrun_tests::stage::Stage;
 use serde_json::{Value, json};
 
+/// What the sidecar says of a call.
+const WAITS: &str = "a call waits for the hub";
 const TRIAL: [&str; 4] = ["--input=input", "--output=output", "--timeout=60", "--wrapped"];
 
 async fn stage() -> (Stage, Hub) {
@@ -78,14 +80,13 @@ async fn without_the_hub_calls_work_and_everything_follows_when_it_is_back() {
     let began = Instant::now();
     assert_eq!(told(&pod.ask("one", &[]).output().await.unwrap()).1, 200);
     assert!(began.elapsed() > Duration::from_secs(25), "it did not wait: {:?}", began.elapsed());
-    let began = Instant::now();
     assert_eq!(told(&pod.ask("two", &[]).output().await.unwrap()).1, 200);
-    assert!(began.elapsed() < Duration::from_secs(10), "it waited once more: {:?}", began.elapsed());
     std::fs::write(pod.exchange("output"), "done").unwrap();
     pod.signal("TERM").await;
     hub.start_again().await;
     let (code, log) = pod.ended().await;
     assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches(WAITS).count(), 1, "the second call waited once more\n{log}");
     assert_eq!(records(hub.archive()).await.len(), 2, "{log}");
     let trials = trials(hub.archive()).await;
     assert_eq!((&trials[0]["output"], &trials[0]["calls"]), (&json!("done"), &json!(2)));
@@ -96,15 +97,12 @@ async fn a_pod_of_others_begins_without_the_hub_and_its_records_follow() {
     let (stage, mut hub) = stage().await;
     hub.stop().await;
     let mut pod = pod("somebody", &stage, &hub, &[]);
-    let began = Instant::now();
     pod.start().await;
-    assert!((4..15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    let began = Instant::now();
     assert_eq!(told(&pod.ask("one", &[]).output().await.unwrap()).1, 200);
-    assert!(began.elapsed() < Duration::from_secs(10), "it waited for a hub that was never there");
     hub.start_again().await;
     let (code, _, log) = pod.stop().await;
     assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains(WAITS), "a call waited for a hub that was never there\n{log}");
     let calls = records(hub.archive()).await;
     assert_eq!(calls.len(), 1, "{log}");
 }

@@ -55,7 +55,7 @@ async fn score(hub: &Hub, program: &[&str]) -> (Child, Child, TempDir) {
     let sidecar = sidecar.spawn().expect("the sidecar starts");
     let began = Instant::now();
     while !folder.path().join("agentrun-wrap").exists() {
-        assert!(began.elapsed() < Duration::from_secs(30), "the sidecar does not start");
+        assert!(began.elapsed() < Duration::from_secs(60), "the sidecar does not start");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut wrapper = Command::new(path("agentrun-wrap"));

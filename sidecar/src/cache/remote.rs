@@ -113,16 +113,21 @@ impl Remote {
     /// Asks, and waits for a hub that was there and is not, but not for ever.
     async fn patiently(&self, path: &str) -> Result<Answer, HubError> {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
+        let mut told = false;
         loop {
             // One that is known to be away for long is not even asked.
             if self.hub.patience().is_none() {
                 return Ok(Answer::Nothing);
             }
             match self.ask(path).await {
-                Err(error) if error.is_passing() => match self.hub.patience() {
-                    Some(left) => tokio::time::sleep(backoff.pause().min(left)).await,
-                    None => return Err(error),
-                },
+                Err(error) if error.is_passing() => {
+                    let Some(left) = self.hub.patience() else { return Err(error) };
+                    if !told {
+                        tracing::debug!(%error, "a call waits for the hub");
+                        told = true;
+                    }
+                    tokio::time::sleep(backoff.pause().min(left)).await;
+                }
                 answered => return answered,
             }
         }
