@@ -109,6 +109,9 @@ pub struct Args {
     /// Where health, readiness and metrics are served, over plain HTTP.
     #[arg(long, env = "AGENTRUN_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
     pub metrics_address: std::net::SocketAddr,
+    /// A collector's base URL, as in http://collector:4318: traces are sent there by OTLP over HTTP. None are made without it.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = crate::traces::endpoint)]
+    pub otlp_endpoint: Option<http::Uri>,
     /// Log lines as JSON.
     #[arg(long, env = "AGENTRUN_LOG_JSON")]
     pub log_json: bool,

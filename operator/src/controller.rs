@@ -19,6 +19,8 @@ use kube::runtime::{Predicate as _, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, Resource as _, ResourceExt as _};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::context::{Context, resource};
 use crate::pods::FailedPods;
@@ -201,9 +203,18 @@ async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<
     if let Some(status) = &memory.status {
         run.status = status.clone();
     }
+    let span = tracing::debug_span!(
+        "reconcile",
+        namespace = run.namespace,
+        run = run.name,
+        generation = run.generation,
+        outcome = Empty,
+        otel.status_code = Empty
+    );
     let begun = Instant::now();
-    let looked = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS), turn(&context, &run, &mut memory)).await;
+    let looked = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS), turn(&context, &run, &mut memory)).instrument(span.clone()).await;
     let outcome = looked.unwrap_or(Err(Error::Timeout));
+    trace(&span, &outcome);
     let hub_seconds = *outcome.as_ref().map_or(&0.0, |(_, seconds)| seconds);
     context.metrics.reconciled(begun.elapsed().as_secs_f64(), hub_seconds);
     let is_gone = run.deleted_at.is_some() && matches!(outcome, Ok((None, _)));
@@ -215,6 +226,21 @@ async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<
     }
     let (again, _) = outcome?;
     Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// How a look ended: the words of the metric where it failed.
+fn trace(span: &Span, outcome: &Result<(Option<Duration>, f64), Error>) {
+    span.record(
+        "outcome",
+        match outcome {
+            Ok((Some(_), _)) => "again",
+            Ok((None, _)) => "settled",
+            Err(error) => error.reason(),
+        },
+    );
+    if outcome.is_err() {
+        span.record("otel.status_code", "ERROR");
+    }
 }
 
 /// One look, and what follows from it: when to look again, and the hub's seconds.
@@ -280,7 +306,52 @@ fn backoff(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::hub::{Hub, HubAddress};
+    use crate::inject::Installation;
+    use crate::metrics::Metrics;
+    use crate::templates::Injected;
+
+    fn context() -> Context {
+        let client = crate::testing::answering(Vec::new());
+        let address = HubAddress { url: "https://hub.invalid".into(), server_name: None, token_file: "none".into() };
+        let watches = Watches::default();
+        let authority = tokio::sync::watch::channel(String::new()).1;
+        let reporter = kube::runtime::events::Reporter { controller: "test".into(), instance: None };
+        Context {
+            hub: Hub::new(address, authority.clone()),
+            jobs: watches.jobs(),
+            failed: watches.failed(),
+            templates: Box::new(Injected::new(Installation::default(), authority)),
+            settings: plan::Settings { pending_seconds: 600, image_seconds: 120 },
+            recorder: kube::runtime::events::Recorder::new(client.clone(), reporter),
+            metrics: Arc::new(Metrics::new(Metrics::registry())),
+            hub_patience: Duration::from_secs(1),
+            memory: Default::default(),
+            client,
+        }
+    }
+
+    #[tokio::test]
+    async fn each_look_is_a_span_that_says_how_it_ended() {
+        let told = crate::traces::tests::Told::begin().await;
+        let context = Arc::new(context());
+        // One whose pods cannot be looked for, and one that is gone.
+        let mut run = DynamicObject::new("math", &resource()).within("evals");
+        run.metadata.generation = Some(3);
+        reconcile(Arc::new(run.clone()), context.clone()).await.unwrap_err();
+        run.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+        reconcile(Arc::new(run), context).await.unwrap();
+        let spans = told.spans().await;
+        let looks = spans.iter().filter(|(name, ..)| name == "reconcile");
+        let words = |said: &BTreeMap<String, String>| ["namespace", "run", "generation", "outcome"].map(|word| said[word].clone());
+        let looks: Vec<_> = looks.map(|(_, said, failed)| (words(said), *failed)).collect();
+        let expected =
+            [("pods", true), ("settled", false)].map(|(outcome, failed)| (["evals", "math", "3", outcome].map(str::to_owned), failed));
+        assert_eq!(looks, expected);
+    }
 
     #[test]
     fn pauses_grow_up_to_a_bound() {

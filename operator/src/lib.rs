@@ -25,6 +25,7 @@ mod start;
 pub mod templates;
 #[cfg(test)]
 mod testing;
+pub mod traces;
 pub mod webhook;
 
 pub use start::{StartError, start};

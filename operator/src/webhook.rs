@@ -34,6 +34,8 @@ use rustls::server::ResolvesServerCert;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use self::metrics::AdmissionMetrics;
 use self::pods::Known;
@@ -276,8 +278,23 @@ async fn validate(State(webhook): State<Arc<Webhook>>, body: Body) -> Response {
     answered(&webhook, "agentruns", body, async |request| webhook.validate(request).await).await
 }
 
-/// Reads a question, answers it, counts it.
+/// Answers a question, in a span of its own.
 async fn answered(webhook: &Webhook, name: &'static str, body: Body, answer: impl AsyncFnOnce(&Request) -> Answer) -> Response {
+    let span = tracing::debug_span!(
+        "admission",
+        webhook = name,
+        namespace = Empty,
+        operation = Empty,
+        dry_run = Empty,
+        outcome = Empty,
+        reason = Empty,
+        otel.kind = "server"
+    );
+    read_and_answered(webhook, name, body, answer).instrument(span).await
+}
+
+/// Reads a question, answers it, counts it.
+async fn read_and_answered(webhook: &Webhook, name: &'static str, body: Body, answer: impl AsyncFnOnce(&Request) -> Answer) -> Response {
     let begun = Instant::now();
     let text = match tokio::time::timeout(BODY_TIME, bounded(body)).await {
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time\n").into_response(),
@@ -285,6 +302,7 @@ async fn answered(webhook: &Webhook, name: &'static str, body: Body, answer: imp
         Ok(Ok(Gathered::Whole(text))) => text,
         Ok(Ok(Gathered::TooLarge(beginning))) => {
             webhook.metrics.asked(name, "refused", begun.elapsed().as_secs_f64());
+            Span::current().record("outcome", "refused");
             let message = format!("the request is larger than {} MiB", MAX_BODY >> 20);
             return match review::uid_in(&beginning) {
                 Some(uid) => verdict(&Answer::denied(413, message), &uid),
@@ -297,8 +315,15 @@ async fn answered(webhook: &Webhook, name: &'static str, body: Body, answer: imp
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let answer = answer(&request).await;
+    let said = if answer.denied.is_some() { "denied" } else { "admitted" };
+    let span = Span::current();
+    span.record("namespace", &request.namespace).record("operation", &request.operation).record("dry_run", request.is_dry_run);
+    // What became of a pod is more than whether it may be made.
+    span.record("outcome", answer.audit.get("outcome").map_or(said, String::as_str));
+    if let Some(reason) = answer.audit.get("reason") {
+        span.record("reason", reason);
+    }
     if !request.is_dry_run {
-        let said = if answer.denied.is_some() { "denied" } else { "admitted" };
         webhook.metrics.asked(name, said, begun.elapsed().as_secs_f64());
     }
     verdict(&answer, &request.uid)

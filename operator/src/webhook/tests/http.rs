@@ -1,43 +1,16 @@
 //! The server: what it takes, what it answers, and over which certificate.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use ::http::{Response as HttpResponse, StatusCode};
-use kube::client::Body as KubeBody;
+use ::http::StatusCode;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
 use crate::certificates::Mode;
-
-/// An API server that answers each path as the table says, and knows nothing else.
-#[derive(Clone)]
-struct Api(Arc<Vec<(&'static str, u16, Value)>>);
-
-impl tower_service::Service<::http::Request<KubeBody>> for Api {
-    type Response = HttpResponse<KubeBody>;
-    type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: ::http::Request<KubeBody>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        let found = self.0.iter().find(|(known, ..)| *known == path).map(|(_, code, body)| (*code, body.clone()));
-        let missing =
-            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "no"});
-        let (code, body) = found.unwrap_or((404, missing));
-        let response = HttpResponse::builder().status(code).header("warning", "299 - \"a remark\"");
-        Box::pin(async move { Ok(response.body(KubeBody::from(body.to_string().into_bytes())).unwrap()) })
-    }
-}
+use crate::testing::answering;
 
 fn webhook(table: Vec<(&'static str, u16, Value)>) -> (Arc<Webhook>, Registry) {
-    let client = Client::new(Api(Arc::new(table)), "default");
+    let client = answering(table);
     let mut registry = Registry::default();
     let certificates = Certificates::new(crate::certificates::Settings::new("agentrun-system", Mode::Auto));
     let hub_ca = watch::Sender::new("PEM".to_owned()).subscribe();
@@ -121,6 +94,34 @@ async fn dry_runs_are_answered_and_not_counted() {
     assert_eq!(answer["allowed"], true);
     assert!(answer["warnings"][0].as_str().unwrap().starts_with("not tracked, HostNetwork: "), "{answer}");
     assert!(text(&registry).contains("admission_skipped_total{reason=\"HostNetwork\"} 1"));
+}
+
+#[tokio::test]
+async fn each_review_is_a_span_that_says_what_became_of_it() {
+    let told = crate::traces::tests::Told::begin().await;
+    let address = serving(webhook(Vec::new()).0).await;
+    let mut on_host = labelled();
+    on_host["spec"]["hostNetwork"] = json!(true);
+    ask(address, "/mutate/pods", &review("Pod", labelled())).await;
+    ask(address, "/mutate/pods", &review("Pod", on_host)).await;
+    let mut broken = review("AgentRun", agent_run());
+    broken["request"]["object"]["spec"]["roles"] = json!("x");
+    broken["request"]["dryRun"] = json!(true);
+    ask(address, "/validate/agentruns", &broken).await;
+    post_bytes(address, "/mutate/pods", b"{}").await;
+    let spans = told.spans().await;
+    let named = spans.iter().filter(|(name, ..)| name == "admission");
+    let words = ["webhook", "namespace", "operation", "dry_run", "outcome", "reason"];
+    let told = named.map(|(_, said, _)| words.map(|word| said.get(word).map_or("", String::as_str))).collect::<Vec<_>>();
+    assert_eq!(
+        told,
+        [
+            ["pods", "evals", "CREATE", "false", "injected", ""],
+            ["pods", "evals", "CREATE", "false", "skipped", "HostNetwork"],
+            ["agentruns", "evals", "CREATE", "true", "denied", ""],
+            ["pods", "", "", "", "", ""],
+        ]
+    );
 }
 
 #[tokio::test]
