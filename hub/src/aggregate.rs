@@ -1,6 +1,6 @@
 //! Sums a run up for its resource's status.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use agentrun_crds::AgentRunStatus;
 use agentrun_eval::{
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::archive::{
     plan::Plan,
+    ranges::Indexes,
     run::RunState,
     sums::{CAPTURES, Sums},
 };
@@ -56,6 +57,7 @@ impl Snapshot {
         let rest = Aggregate {
             version: run.version,
             harvested: harvested.collect(),
+            lost: lost(run),
             status: Value::Null,
             finished: run.finished,
             unscored: run.unscored.len() as u64,
@@ -92,6 +94,16 @@ impl Snapshot {
         whole.retain(|name, _| FRAGMENTS.contains(&name.as_str()));
         (Aggregate { status: Value::Object(whole), ..self.rest }, ranking)
     }
+}
+
+/// The trials that are to be tried again, by combo and chunk.
+fn lost(run: &RunState) -> Vec<(u64, u64, String)> {
+    let Some(plan) = &run.plan else { return Vec::new() };
+    let mut indexes: BTreeMap<(u64, u64), Indexes> = BTreeMap::new();
+    for place in run.lost.iter().map(|trial| plan.place_of(*trial)) {
+        indexes.entry((place.combo, place.chunk)).or_default().insert(place.index);
+    }
+    indexes.into_iter().map(|((combo, chunk), indexes)| (combo, chunk, indexes.to_string())).collect()
 }
 
 fn captured(sums: &Sums) -> IndexMap<String, u64> {

@@ -18,7 +18,7 @@ mod lines;
 pub(crate) mod plan;
 mod pods;
 mod postgres;
-mod ranges;
+pub(crate) mod ranges;
 mod readers;
 mod registry;
 mod results;
@@ -71,6 +71,14 @@ impl Archive {
     /// Why they are not.
     pub fn health(&self) -> Result<()> {
         self.shelf().committer().writable()
+    }
+
+    /// Whether there is room for whatever waits to be written.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Full`].
+    pub fn has_room(&self) -> Result<()> {
+        self.shelf().committer().has_room()
     }
 
     fn shelf(&self) -> &Shelf {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use agentrun_protocol::names::{
-    AGENT_ID_ANNOTATION, CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, DATA_ID_ANNOTATION, GROUP, RUN_LABEL,
+    AGENT_ID_ANNOTATION, CELLS_ANNOTATION, CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, DATA_ID_ANNOTATION, GROUP, RUN_LABEL,
     SCORING_LABEL,
 };
+use agentrun_protocol::run::index_in;
 
 /// The most bytes of an annotation that names a datapoint, a combo or an agent.
 const NAME_BYTES: usize = 1024;
@@ -50,7 +51,7 @@ pub enum PodRole {
         combo: u64,
         /// The chunk's index.
         chunk: u64,
-        /// The completion index in the Job.
+        /// The index in the chunk: the completion index in the Job, or what that stands for where the Job tries only some of them again.
         index: u64,
     },
     /// A pod of the operator's that scores outputs.
@@ -161,11 +162,15 @@ pub fn identify(namespace: &str, name: &str, pod: &Facts, job: Option<&Facts>) -
                 let text = facts.get(key).and_then(|text| text.parse().ok());
                 text.ok_or_else(|| IdentityError::Number { pod: name.to_owned(), key })
             };
+            let own = number(&pod.annotations, COMPLETION_INDEX_ANNOTATION)?;
             PodRole::Trial {
                 run_uid: owner.uid.clone(),
                 combo: number(&job.labels, COMBO_LABEL)?,
                 chunk: number(&job.labels, CHUNK_LABEL)?,
-                index: number(&pod.annotations, COMPLETION_INDEX_ANNOTATION)?,
+                index: match job.annotations.get(CELLS_ANNOTATION) {
+                    None => own,
+                    Some(cells) => index_in(cells, own).ok_or_else(|| IdentityError::Number { pod: name.to_owned(), key: CELLS_ANNOTATION })?,
+                },
             }
         }
         None => {
@@ -215,6 +220,16 @@ mod tests {
         let identity = identify("team", "pod", &pod(&[(COMPLETION_INDEX_ANNOTATION, "7")]), Some(&job(&CELL))).unwrap();
         assert_eq!((identity.run.as_str(), identity.uid.as_str()), ("run", "pod-uid"));
         assert_eq!(identity.role, PodRole::Trial { run_uid: "owner-uid".into(), combo: 3, chunk: 1, index: 7 });
+    }
+
+    #[test]
+    fn a_pod_of_a_job_that_tries_some_trials_again_is_one_of_those() {
+        let again = |cells: &str| Facts { annotations: map(&[(CELLS_ANNOTATION, cells)]), ..job(&CELL) };
+        let mut forged = pod(&[(COMPLETION_INDEX_ANNOTATION, "1")]);
+        assert_eq!(role(&forged, Some(&again("4,9"))), Ok(PodRole::Trial { run_uid: "owner-uid".into(), combo: 3, chunk: 1, index: 9 }));
+        assert!(matches!(role(&forged, Some(&again("4"))), Err(IdentityError::Number { key: CELLS_ANNOTATION, .. })));
+        forged.annotations.insert(CELLS_ANNOTATION.into(), "0-7".into());
+        assert_eq!(role(&forged, Some(&again("4,9"))), Ok(PodRole::Trial { run_uid: "owner-uid".into(), combo: 3, chunk: 1, index: 9 }));
     }
 
     #[test]

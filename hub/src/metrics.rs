@@ -60,6 +60,7 @@ pub(crate) struct Metrics {
     batches: Counter,
     batch_bytes: Counter,
     leases: Gauge,
+    full: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) refused_connections: Counter,
     pub(crate) removed_runs: Counter,
@@ -76,6 +77,7 @@ impl Default for Metrics {
             batches: Counter::default(),
             batch_bytes: Counter::default(),
             leases: Gauge::default(),
+            full: Gauge::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
             removed_runs: Counter::default(),
@@ -88,6 +90,7 @@ impl Default for Metrics {
         registry.register("batches", "Batches of records that arrived", metrics.batches.clone());
         registry.register_with_unit("records", "Records that arrived", Unit::Bytes, metrics.batch_bytes.clone());
         registry.register("leases", "Keys that a pod leads", metrics.leases.clone());
+        registry.register("store_full", "1 while something waits that the store has no room for", metrics.full.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("refused_connections", "Connections refused as there were too many", metrics.refused_connections.clone());
         registry.register("removed_runs", "Runs whose data was removed as it was too old", metrics.removed_runs.clone());
@@ -120,8 +123,9 @@ impl Metrics {
     }
 
     /// OpenMetrics text.
-    pub(crate) fn text(&self, leases: usize) -> String {
+    pub(crate) fn text(&self, leases: usize, is_full: bool) -> String {
         self.leases.set(i64::try_from(leases).unwrap_or(i64::MAX));
+        self.full.set(i64::from(is_full));
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             tracing::error!(%error, "cannot write metrics");

@@ -56,7 +56,7 @@ pub struct Memory {
     pub collected: BTreeMap<Place, u64>,
     /// When pods were last collected.
     pub collected_at: Option<Instant>,
-    /// Failed pods that the hub knows of, and that are to go.
+    /// Failed pods that the hub knows of, and that are to go, by their Jobs and their own indexes in them.
     pub told: Vec<(Place, u64)>,
     /// When failed pods were last removed.
     pub removed_at: Option<Instant>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use agentrun_protocol::names;
-use agentrun_protocol::run::PodFailure;
+use agentrun_protocol::run::{PodFailure, index_in};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -28,6 +28,10 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 pub struct FailedPod {
     /// Its Job's uid: a run of the same name may have gone before.
     pub job: String,
+    /// Its Job.
+    pub place: Place,
+    /// Its index in its Job.
+    pub own: u64,
     /// What the hub is told.
     pub failure: PodFailure,
 }
@@ -49,24 +53,23 @@ impl FailedPods {
     }
 
     /// Those of some Jobs of a run; what belongs to other Jobs is dropped. They stay until [`FailedPods::told`].
-    pub fn of(&self, namespace: &str, run: &str, is_job: impl Fn(&str) -> bool) -> Vec<PodFailure> {
+    pub fn of(&self, namespace: &str, run: &str, is_job: impl Fn(&str) -> bool) -> Vec<FailedPod> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(of_run) = all.get_mut(&(namespace.to_owned(), run.to_owned())) else { return Vec::new() };
         of_run.retain(|_, failed| is_job(&failed.job));
-        let mut failures: Vec<PodFailure> = of_run.values().map(|failed| failed.failure.clone()).collect();
-        failures.sort_by(|left, right| {
-            (left.chunk, left.combo, left.index, &left.pod_uid).cmp(&(right.chunk, right.combo, right.index, &right.pod_uid))
-        });
+        let mut failures: Vec<FailedPod> = of_run.values().cloned().collect();
+        failures
+            .sort_by(|left, right| (left.place, left.own, &left.failure.pod_uid).cmp(&(right.place, right.own, &right.failure.pod_uid)));
         failures
     }
 
     /// The hub knows of these.
-    pub fn told(&self, namespace: &str, run: &str, failures: &[PodFailure]) {
+    pub fn told(&self, namespace: &str, run: &str, failures: &[FailedPod]) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (namespace.to_owned(), run.to_owned());
         if let Some(of_run) = all.get_mut(&key) {
-            for failure in failures {
-                of_run.remove(&failure.pod_uid);
+            for failed in failures {
+                of_run.remove(&failed.failure.pod_uid);
             }
             if of_run.is_empty() {
                 all.remove(&key);
@@ -82,7 +85,7 @@ impl FailedPods {
 
 /// Reads a failed pod of a trial.
 fn read(pod: &Pod) -> Option<FailedPod> {
-    let (place, index) = cell(pod)?;
+    let Cell { place, own, index } = cell(pod)?;
     let job = pod.owner_references().iter().find(|owner| owner.kind == "Job")?.uid.clone();
     let diagnosis = diagnose::failed(pod, pod.annotations().get(DEFAULT_CONTAINER).map(String::as_str))?;
     let failure = PodFailure {
@@ -94,14 +97,28 @@ fn read(pod: &Pod) -> Option<FailedPod> {
         message: diagnosis.message,
         exit_code: diagnosis.exit_code,
     };
-    Some(FailedPod { job, failure })
+    Some(FailedPod { job, place, own, failure })
+}
+
+/// Where a pod stands.
+struct Cell {
+    place: Place,
+    /// Its index in its Job.
+    own: u64,
+    /// Its index in the chunk.
+    index: u64,
 }
 
 /// Which cell a pod runs, by its labels and annotations.
-fn cell(pod: &Pod) -> Option<(Place, u64)> {
+fn cell(pod: &Pod) -> Option<Cell> {
     let label = |name: &str| pod.labels().get(name)?.parse::<u64>().ok();
-    let index = pod.annotations().get(names::COMPLETION_INDEX_ANNOTATION)?.parse().ok()?;
-    Some((Place { chunk: label(names::CHUNK_LABEL)?, combo: label(names::COMBO_LABEL)? }, index))
+    let own = pod.annotations().get(names::COMPLETION_INDEX_ANNOTATION)?.parse().ok()?;
+    let index = match pod.annotations().get(names::CELLS_ANNOTATION) {
+        None => own,
+        Some(cells) => index_in(cells, own)?,
+    };
+    let round = label(names::ROUND_LABEL).unwrap_or_default();
+    Some(Cell { place: Place { chunk: label(names::CHUNK_LABEL)?, combo: label(names::COMBO_LABEL)?, round }, own, index })
 }
 
 /// The pods of a run's trials that do not start, with why; those that merely start are left out.
@@ -118,11 +135,11 @@ fn waits(pod: &Pod, now: Timestamp) -> Option<Waiting> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let (place, index) = cell(pod)?;
+    let Cell { place, own, index } = cell(pod)?;
     let made = pod.metadata.creation_timestamp.as_ref()?.0;
     let seconds = u64::try_from(now.duration_since(made).as_secs()).unwrap_or_default();
     let diagnosis = diagnose::pending(pod, seconds)?;
-    Some(Waiting { place, index, uid: pod.uid()?, diagnosis, seconds })
+    Some(Waiting { place, own, index, uid: pod.uid()?, diagnosis, seconds })
 }
 
 #[cfg(test)]
@@ -152,7 +169,7 @@ mod tests {
         assert!(!failed.note(&pod("c", "math", "job-1", json!({"phase": "Running"}))));
         assert!(!failed.note(&Pod { status: pod("", "", "", evicted).status, ..Pod::default() }));
         let told = failed.of("evals", "math", |job| job == "job-1");
-        let expected = PodFailure {
+        let failure = PodFailure {
             pod_uid: "a".into(),
             combo: 2,
             chunk: 0,
@@ -161,7 +178,7 @@ mod tests {
             message: "memory".into(),
             exit_code: None,
         };
-        assert_eq!(told, [expected]);
+        assert_eq!(told, [FailedPod { job: "job-1".into(), place: Place::first(0, 2), own: 7, failure }]);
         assert_eq!(failed.of("evals", "math", |job| job == "job-1"), told);
         assert_eq!(failed.of("evals", "other", |_| true), []);
         failed.told("evals", "math", &told);
@@ -169,11 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_tries_a_trial_again_tells_of_that_trial_and_goes_by_its_own_index() {
+        let mut again = pod("a", "math", "job-2", json!({"phase": "Failed", "reason": "Evicted"}));
+        again.labels_mut().insert("agentrun.dev/round".into(), "1".into());
+        again.annotations_mut().insert("agentrun.dev/cells".into(), "3,90-99".into());
+        let found = read(&again).unwrap();
+        assert_eq!((found.place, found.own, found.failure.index), (Place { round: 1, ..Place::first(0, 2) }, 7, 96));
+        again.annotations_mut().insert("agentrun.dev/cells".into(), "3".into());
+        assert_eq!(read(&again), None, "the Job has no such index");
+    }
+
+    #[test]
     fn a_pod_that_waits_says_for_how_long() {
         let now: Timestamp = "2026-11-22T10:02:30Z".parse().unwrap();
         let unschedulable = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"}]});
         let found = waits(&pod("a", "math", "job-1", unschedulable), now).unwrap();
-        assert_eq!((found.place, found.index, found.seconds), (Place { chunk: 0, combo: 2 }, 7, 150));
+        assert_eq!((found.place, found.own, found.index, found.seconds), (Place::first(0, 2), 7, 7, 150));
         let early: Timestamp = "2026-11-22T10:00:30Z".parse().unwrap();
         assert_eq!(waits(&pod("a", "math", "job-1", json!({"phase": "Pending"})), early), None);
     }

@@ -10,14 +10,15 @@ impl Ranges {
     /// Reads `0-4,7`. What is no range is left out: the text is the API server's or the hub's, and an index that is not understood is one that
     /// was not seen.
     pub fn parse(text: &str) -> Self {
-        let mut ranges: Vec<(u64, u64)> = text
-            .split(',')
-            .filter_map(|part| {
-                let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
-                let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-                (first <= last).then_some((first, last))
-            })
-            .collect();
+        let parts = text.split(',').filter_map(|part| {
+            let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then_some((first, last))
+        });
+        Self::merged(parts.collect())
+    }
+
+    fn merged(mut ranges: Vec<(u64, u64)>) -> Self {
         ranges.sort_unstable();
         let mut merged: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
         for (first, last) in ranges {
@@ -27,6 +28,11 @@ impl Ranges {
             }
         }
         Self(merged)
+    }
+
+    /// `0` to `count - 1`.
+    pub fn below(count: u64) -> Self {
+        Self(count.checked_sub(1).map(|last| (0, last)).into_iter().collect())
     }
 
     /// How many indexes there are.
@@ -48,9 +54,40 @@ impl Ranges {
         })
     }
 
+    /// The indexes, in rising order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().flat_map(|(first, last)| *first..=*last)
+    }
+
+    /// The indexes that the other has not.
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Vec::with_capacity(self.0.len());
+        for (first, last) in &self.0 {
+            let mut from = Some(*first);
+            let begin = other.0.partition_point(|(_, end)| end < first);
+            for (start, end) in other.0[begin..].iter().take_while(|(start, _)| start <= last) {
+                left.extend(from.filter(|from| from < start).map(|from| (from, start - 1)));
+                from = end.checked_add(1);
+            }
+            left.extend(from.filter(|from| from <= last).map(|from| (from, *last)));
+        }
+        Self(left)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The indexes of both.
     pub fn union(&self, other: &Self) -> Self {
         Self::parse(&format!("{self},{other}"))
+    }
+}
+
+impl FromIterator<u64> for Ranges {
+    fn from_iter<T: IntoIterator<Item = u64>>(indexes: T) -> Self {
+        Self::merged(indexes.into_iter().map(|index| (index, index)).collect())
     }
 }
 
@@ -102,7 +139,10 @@ mod tests {
             prop_assert_eq!(a.is_within(&b), left.is_subset(&right));
             prop_assert_eq!(a.union(&b).count(), left.union(&right).count() as u64);
             prop_assert!((0..40).all(|index| a.contains(index) == left.contains(&index)));
+            prop_assert_eq!(a.without(&b).iter().collect::<Vec<_>>(), left.difference(&right).copied().collect::<Vec<_>>());
+            prop_assert_eq!(a.is_empty(), left.is_empty());
             prop_assert_eq!(&Ranges::parse(&a.to_string()), &a);
+            prop_assert_eq!(&left.iter().copied().collect::<Ranges>(), &a);
         }
     }
 }

@@ -9,6 +9,11 @@ pub const RUN_LABEL: &str = "agentrun.dev/run";
 pub const COMBO_LABEL: &str = "agentrun.dev/combo";
 /// Label on the operator's Jobs and their pods: the chunk's index, from 0. See [`crate::run::cell_of`].
 pub const CHUNK_LABEL: &str = "agentrun.dev/chunk";
+/// Label on the operator's Jobs that try lost trials again, and on their pods: the how-manieth Job of its combo and chunk it is, from 1. The
+/// first one, which tries all of them, has none.
+pub const ROUND_LABEL: &str = "agentrun.dev/round";
+/// Annotation on such a Job: the indexes that it tries again, as in `3,17-19`. Its own indexes count them up. See [`crate::run::index_in`].
+pub const CELLS_ANNOTATION: &str = "agentrun.dev/cells";
 /// Label on a Job and its pods that score outputs; its value is `true`.
 pub const SCORING_LABEL: &str = "agentrun.dev/scoring";
 /// The usual label for who made an object; the operator's value is [`MANAGER`].

@@ -37,6 +37,22 @@ pub fn cell_of(chunk: u64, index: u64, datapoints: u64) -> Cell {
     Cell { datapoint: number % datapoints, sample: u32::try_from(number / datapoints).unwrap_or(u32::MAX) }
 }
 
+/// The index that a Job's own index stands for, where the Job tries only some of a chunk's again: the `own`-th of `cells`, which are written in
+/// rising order as Kubernetes writes indexes (`3,17-19`). `None` where there are not so many, or they are no indexes.
+pub fn index_in(cells: &str, own: u64) -> Option<u64> {
+    let mut before = 0;
+    for part in cells.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let count = last.checked_sub(first)?.checked_add(1)?;
+        if own - before < count {
+            return first.checked_add(own - before).filter(|index| *index < CHUNK);
+        }
+        before += count;
+    }
+    None
+}
+
 /// What the operator saw since the last time, and wants summed up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
@@ -49,7 +65,8 @@ pub struct Observation {
     pub pods: Vec<PodFailure>,
 }
 
-/// A Job's status, indexes as Kubernetes writes them (`0-4,7`).
+/// How far the trials of a combo and chunk are, indexes as Kubernetes writes them (`0-4,7`). An index that a later Job tries again is told as that
+/// Job has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobProgress {
     /// The combo's index.
@@ -65,6 +82,9 @@ pub struct JobProgress {
     /// Pods that run.
     #[serde(default)]
     pub active: u64,
+    /// Whether [`Aggregate::lost`] of these will be tried again. Otherwise what is lost has failed.
+    #[serde(default)]
+    pub again: bool,
 }
 
 /// A pod that ended badly.
@@ -114,6 +134,10 @@ pub struct Aggregate {
     /// missing: `(combo, chunk, ranges)`.
     #[serde(default)]
     pub harvested: Vec<(u64, u64, String)>,
+    /// The indexes, for each combo and chunk, that their Job counts as ended, but that were lost to the infrastructure and have tries left:
+    /// `(combo, chunk, ranges)`. Another Job is to try them again.
+    #[serde(default)]
+    pub lost: Vec<(u64, u64, String)>,
 }
 
 /// Pods that ended badly for one reason.
@@ -125,4 +149,19 @@ pub struct Interruption {
     pub count: u64,
     /// What the last of them said.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_own_indexes_count_up_the_cells_it_tries_again() {
+        let found: Vec<Option<u64>> = (0..6).map(|own| index_in("3,17-19,40", own)).collect();
+        assert_eq!(found, [Some(3), Some(17), Some(18), Some(19), Some(40), None]);
+        for odd in ["", "x", "5-3", "0-18446744073709551615", "1-", "-1", "4998-5003"] {
+            assert_eq!(index_in(odd, 3), None, "{odd}");
+        }
+        assert_eq!(index_in("0", u64::MAX), None);
+    }
 }

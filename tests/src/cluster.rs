@@ -6,6 +6,7 @@ mod collect;
 mod hub;
 mod kubectl;
 mod namespace;
+mod parts;
 mod provider;
 mod resource;
 
@@ -15,6 +16,7 @@ use std::sync::OnceLock;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use namespace::{Namespace, with_namespace, with_namespace_alone};
+pub use parts::{Supervision, kill_process, sidecars};
 pub use provider::Provider;
 pub use resource::{agent_pod_spec, agent_run, restricted};
 

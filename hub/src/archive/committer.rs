@@ -22,6 +22,8 @@ const GROUP_BYTES: usize = 8 << 20;
 const WAITING_BYTES: usize = 64 << 20;
 /// How long writes are refused at once after one found no room.
 const REFUSED: Duration = Duration::from_secs(1);
+/// How long the store counts as full after a write found no room: whoever waits for room tries again sooner.
+const FULL: Duration = Duration::from_secs(15);
 
 /// A decision on its way to the disk.
 pub(crate) type Committed = oneshot::Receiver<Result<(), ArchiveError>>;
@@ -52,6 +54,8 @@ struct Health {
     epoch: u64,
     /// Why the last commit failed, and when.
     problem: Option<(ArchiveError, Instant)>,
+    /// The last write that found no room. Smaller ones may have found some since.
+    full: Option<(ArchiveError, Instant)>,
 }
 
 /// Room in the queue, to be held before the state is locked.
@@ -90,9 +94,25 @@ impl Committer {
         }
     }
 
+    /// Whether there is room for whatever waits to be written.
+    ///
+    /// # Errors
+    /// A write found none, and that is not long ago.
+    pub(crate) fn has_room(&self) -> Result<(), ArchiveError> {
+        match &lock(&self.health).full {
+            Some((problem, at)) if at.elapsed() < FULL => Err(problem.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until about so many bytes more may wait to be written.
     pub(crate) async fn room(&self, bytes: usize) -> Result<Room, ArchiveError> {
         self.writable()?;
+        self.turn(bytes).await
+    }
+
+    /// As [`Committer::room`], also of a store that is full: for what removes something.
+    pub(crate) async fn turn(&self, bytes: usize) -> Result<Room, ArchiveError> {
         let bytes = u32::try_from(bytes.clamp(1, WAITING_BYTES)).unwrap_or(u32::MAX);
         let permit = self.room.clone().acquire_many_owned(bytes).await;
         permit.map(Room).map_err(|_| stopped())
@@ -196,7 +216,11 @@ impl Writer {
         if let Err(problem) = &result {
             tracing::error!(%problem, "cannot write to the store");
             let mut health = lock(&self.health);
-            *health = Health { epoch: health.epoch + 1, problem: Some((problem.clone(), Instant::now())) };
+            let failed = (problem.clone(), Instant::now());
+            if matches!(problem, ArchiveError::Full(_)) {
+                health.full = Some(failed.clone());
+            }
+            (health.epoch, health.problem) = (health.epoch + 1, Some(failed));
         } else if bytes > 0 {
             lock(&self.health).problem = None;
         }

@@ -101,6 +101,14 @@ impl Plan {
         exists.then(|| place.combo * self.cells() + number)
     }
 
+    /// The trials of a combo and chunk; none where there is no such chunk.
+    pub(crate) fn trials_of(&self, combo: u64, chunk: u64) -> std::ops::Range<u64> {
+        match self.trial_at(Place { combo, chunk, index: 0 }) {
+            Some(first) => first..first + (self.cells() - chunk * CHUNK).min(CHUNK),
+            None => 0..0,
+        }
+    }
+
     /// Where a trial's pod stands.
     pub(crate) fn place_of(&self, trial: u64) -> Place {
         let cell = trial % self.cells().max(1);

@@ -32,8 +32,9 @@ impl Archive {
     /// Takes what the operator saw, decides on the trials that it concerns, and sums the run up.
     ///
     /// # Errors
-    /// No such run.
+    /// No such run; [`ArchiveError::Full`] while others wait for room, so that no more is begun meanwhile.
     pub async fn observe(&self, namespace: &str, name: &str, observation: Observation, now: Timestamp) -> Result<Aggregate> {
+        self.has_room()?;
         let run = self.find(namespace, name, Some(&observation.uid)).await?;
         let open = self.shelf().open(run).await?;
         let decide = |state: &mut RunState| {

@@ -98,6 +98,15 @@ pub(crate) struct Harvest {
     pub(crate) text: Option<String>,
 }
 
+/// How far the Jobs of a combo and chunk were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    succeeded: String,
+    failed: String,
+    /// Whether what is lost is tried again.
+    again: bool,
+}
+
 /// What a scorer made of an output: its score, or why there is none.
 pub(crate) type ScoreResult = Result<Score, String>;
 
@@ -120,6 +129,8 @@ pub(crate) struct RunState {
     pub(crate) harvest: BTreeMap<(u64, u64), Harvest>,
     /// Outputs that a container scores.
     pub(crate) unscored: BTreeSet<u64>,
+    /// Trials that their Job counts, that the infrastructure ended, and that are to be tried again by another Job.
+    pub(crate) lost: BTreeSet<u64>,
     /// Trials, with the attempt, whose output a built-in scorer is to score.
     pub(crate) to_score: BTreeMap<u64, i64>,
     /// Changes with every change of what is summed up.
@@ -132,7 +143,7 @@ pub(crate) struct RunState {
     by_pod: HashMap<String, i64>,
     trials: HashMap<u64, Trial>,
     /// What the Jobs said when they were last looked at.
-    jobs: HashMap<(u64, u64), (String, String)>,
+    jobs: HashMap<(u64, u64), Said>,
     /// Trials that their Job counts and that have no result, with when that was first told.
     counted: BTreeMap<u64, (Counted, Timestamp)>,
     known: Cache<u128, i64>,
@@ -158,6 +169,7 @@ impl RunState {
             finished: 0,
             harvest: BTreeMap::new(),
             unscored: BTreeSet::new(),
+            lost: BTreeSet::new(),
             to_score: BTreeMap::new(),
             // Greater than any that was told before a restart: no run changes a million times a second.
             version: u64::try_from(now.as_microsecond()).unwrap_or_default(),

@@ -206,7 +206,7 @@ impl Shelf {
 
     /// Puts another row in a run's place: nothing more is written for the run.
     pub(crate) async fn retire(&self, id: i64, row: RunRow) -> Result<()> {
-        let room = self.committer.room(1024).await?;
+        let room = self.committer.turn(1024).await?;
         let committed = {
             let mut held = self.held();
             let mut changes = Changes::default();

@@ -43,5 +43,5 @@ async fn readyz(Shared((state, certificate)): Shared<Parts>) -> Response {
 }
 
 async fn metrics(Shared((state, _)): Shared<Parts>) -> Response {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], state.metrics.text(state.leases.count())).into_response()
+    ([(header::CONTENT_TYPE, OPENMETRICS)], state.metrics.text(state.leases.count(), state.archive.has_room().is_err())).into_response()
 }

@@ -1,10 +1,10 @@
 //! Stores that fail: full, taken over, cut off, broken.
 
 use agentrun_hub::archive::{Archive, ArchiveError, Kind, Location, Settings};
-use agentrun_protocol::query::Filter;
+use agentrun_protocol::{query::Filter, run::Observation};
 
 use super::{
-    rig::{NAME, NAMESPACE, Rig, UID, call, content, end},
+    rig::{NAME, NAMESPACE, Rig, UID, call, content, end, registration},
     server::server,
 };
 
@@ -59,6 +59,10 @@ async fn a_full_file_refuses_writes_and_keeps_what_it_has() {
     let attempt = rig.claim(0, 0, "pod").await.attempt;
     let filled = fill(&rig, attempt).await;
     assert!(filled > 0);
+    // Nothing more is begun, as long as something waits for room.
+    let nothing = Observation { uid: UID.to_owned(), ..Observation::default() };
+    let told = rig.archive.observe(NAMESPACE, NAME, nothing, super::rig::now()).await;
+    assert!(matches!(told, Err(ArchiveError::Full(_))), "{told:?}");
     let count = rig.records(run, &Filter::default()).await.len() as u64;
     assert_eq!(count, filled, "what is acknowledged is there, and nothing else");
     rig.reopen().await;
@@ -67,6 +71,36 @@ async fn a_full_file_refuses_writes_and_keeps_what_it_has() {
     rig.settings.file_bytes = 0;
     rig.reopen().await;
     assert_eq!(rig.ingest(attempt, filled + 1, &[call("more")]).await.unwrap(), filled + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_deleted_makes_room_in_a_full_file() {
+    let mut rig = Rig::sqlite().await;
+    rig.settings.file_bytes = 1 << 20;
+    rig.reopen().await;
+    rig.register().await;
+    let attempt = rig.claim(0, 0, "pod").await.attempt;
+    assert!(fill(&rig, attempt).await > 0);
+    rig.archive.delete(NAMESPACE, NAME, UID).await.unwrap();
+    // Its rows go in the background; what waited is welcome then.
+    let next = registration("2f0c1c4e-0000-4000-8000-000000000002");
+    while let Err(error) = rig.archive.register(NAMESPACE, "next", next.clone()).await {
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        tokio::task::yield_now().await;
+    }
+    let place = super::rig::place(0, 0);
+    let claimed = loop {
+        match rig.archive.claim(NAMESPACE, &next.uid, place, super::rig::named("next"), super::rig::now()).await {
+            Ok(claimed) => break claimed.attempt,
+            Err(error) => assert_eq!(error.kind(), Kind::Unavailable, "{error}"),
+        }
+    };
+    let mut large = call("large");
+    large.request_body = Some(serde_json::value::RawValue::from_string(format!("\"{}\"", "x".repeat(500_000))).unwrap());
+    while let Err(error) = rig.ingest(claimed, 1, std::slice::from_ref(&large)).await {
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Sends records until there is no room; gives how many were taken.

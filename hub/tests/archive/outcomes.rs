@@ -3,7 +3,7 @@
 use agentrun_hub::archive::ArchiveError;
 use agentrun_llm::call::{CacheLayer, Outcome};
 use agentrun_protocol::{
-    run::PodFailure,
+    run::{JobProgress, PodFailure},
     trial::{End, Output},
 };
 use bytes::Bytes;
@@ -19,6 +19,9 @@ both! {
     an_agents_own_failure_is_a_result_with_its_cost
     the_wrappers_exit_codes_are_read_beside_the_sidecars_word
     a_trial_without_an_end_lacks_records_after_its_time
+    what_the_infrastructure_lost_is_tried_again_by_another_job
+    a_lost_trial_has_failed_when_no_try_is_left
+    a_trial_without_an_end_is_tried_again_where_another_job_will
     without_an_exit_code_the_job_decides
     the_jobs_whose_pods_may_go_are_told
     a_restart_between_end_and_score_loses_nothing
@@ -75,7 +78,7 @@ async fn infrastructure_failures_are_tried_again_and_counted(mut rig: Rig) {
     rig.register().await;
     let first = rig.claim(0, 0, "first").await;
     rig.ingest(first.attempt, 1, &[call("a")]).await.unwrap();
-    let told = vec![failure(0, 0, "first", "Evicted"), failure(0, 1, "never", "ImagePull")];
+    let mut told = vec![failure(0, 0, "first", "Evicted"), failure(0, 1, "never", "ImagePull")];
     rig.observe(vec![job(0, "", "")], told.clone(), 0).await;
     let waiting = rig.trial("solver=m0", "q0").await;
     assert_eq!((waiting.state.as_str(), waiting.reason.as_deref(), waiting.attempts), ("Pending", Some("Evicted"), 1));
@@ -84,11 +87,13 @@ async fn infrastructure_failures_are_tried_again_and_counted(mut rig: Rig) {
     assert_eq!(rig.claim(0, 0, "second").await.assignment.attempt, 1);
     assert_eq!(rig.claim(0, 0, "second").await.assignment.attempt, 1, "the same pod is the same attempt");
     rig.reopen().await;
+    told.push(failure(0, 0, "second", "NodeLost"));
     let aggregate = rig.observe(vec![job(0, "", "0-1")], told, 0).await;
     let interruptions: Vec<_> = aggregate.interruptions.iter().map(|one| (one.reason.as_str(), one.count, one.message.as_str())).collect();
-    assert_eq!(interruptions, [("Evicted", 1, "Evicted of first"), ("ImagePull", 1, "ImagePull of never")]);
+    let expected = [("Evicted", 1, "Evicted of first"), ("ImagePull", 1, "ImagePull of never"), ("NodeLost", 1, "NodeLost of second")];
+    assert_eq!(interruptions, expected);
     let given_up = rig.trial("solver=m0", "q0").await;
-    assert_eq!((given_up.state.as_str(), given_up.reason.as_deref(), given_up.score), ("Failed", Some("Evicted"), None));
+    assert_eq!((given_up.state.as_str(), given_up.reason.as_deref(), given_up.score), ("Failed", Some("NodeLost"), None));
     assert_eq!((aggregate.finished, &aggregate.status["calls"]["total"]), (2, &1.into()), "calls of lost attempts cost money too");
     assert!(aggregate.status["results"].as_array().is_none_or(Vec::is_empty), "nothing of it is scored: {}", aggregate.status);
 }
@@ -145,6 +150,70 @@ async fn a_trial_without_an_end_lacks_records_after_its_time(rig: Rig) {
     assert_eq!(rig.trial("solver=m0", "q0").await.state, "Succeeded");
     let missing = rig.trial("solver=m0", "q1").await;
     assert_eq!((missing.state.as_str(), missing.reason.as_deref()), ("Failed", Some("RecordsMissing")));
+}
+
+/// As [`job`], of an operator that tries lost trials again.
+fn trying(succeeded: &str, failed: &str) -> JobProgress {
+    JobProgress { again: true, ..job(0, succeeded, failed) }
+}
+
+async fn what_the_infrastructure_lost_is_tried_again_by_another_job(mut rig: Rig) {
+    rig.register().await;
+    let first = rig.claim(0, 0, "first").await;
+    rig.ingest(first.attempt, 1, &[call("a")]).await.unwrap();
+    // Its Job has given it up before its pod's end is told.
+    assert_eq!(rig.observe(vec![trying("", "0")], vec![], 0).await.lost, []);
+    let told = rig.observe(vec![trying("", "0")], vec![failure(0, 0, "first", "Evicted")], 0).await;
+    assert_eq!((told.finished, told.lost.as_slice()), (0, [(0, 0, "0".to_owned())].as_slice()));
+    let waiting = rig.trial("solver=m0", "q0").await;
+    assert_eq!((waiting.state.as_str(), waiting.reason.as_deref()), ("Pending", Some("Evicted")));
+    rig.reopen().await;
+    let again = rig.observe(vec![trying("", "0")], vec![], 0).await;
+    assert_eq!((again.finished, again.lost), (0, told.lost), "another process decides the same");
+    // The next Job is there: it counts the trial anew.
+    assert_eq!(rig.observe(vec![trying("", "")], vec![], 0).await.lost, []);
+    rig.live(0, 0, "second", "yes").await;
+    let ended = rig.observe(vec![trying("0", "")], vec![], 0).await;
+    let trial = rig.trial("solver=m0", "q0").await;
+    assert_eq!((ended.finished, trial.score, trial.attempts), (1, Some(1.0), 2));
+    assert_eq!(&ended.status["calls"]["total"], &3, "calls of the lost attempt cost money too");
+}
+
+async fn a_lost_trial_has_failed_when_no_try_is_left(rig: Rig) {
+    rig.register().await;
+    // A retry of two by default: three tries.
+    for pod in ["first", "second", "third"] {
+        assert_eq!(rig.observe(vec![trying("", "")], vec![], 0).await.finished, 0);
+        rig.claim(0, 0, pod).await;
+        let told = rig.observe(vec![trying("", "0")], vec![failure(0, 0, pod, "Evicted")], 0).await;
+        assert_eq!((told.finished == 1, told.lost.is_empty()), (pod == "third", pod == "third"));
+    }
+    let trial = rig.trial("solver=m0", "q0").await;
+    assert_eq!((trial.state.as_str(), trial.reason.as_deref(), trial.attempts), ("Failed", Some("Evicted"), 3));
+    // Nor is one that waits when the operator will make no further Job.
+    rig.claim(0, 1, "other").await;
+    let told = rig.observe(vec![trying("", "0-1")], vec![failure(0, 1, "other", "NodeLost")], 0).await;
+    assert_eq!(told.lost, [(0, 0, "1".to_owned())]);
+    let told = rig.observe(vec![job(0, "", "0-1")], vec![], 0).await;
+    assert_eq!((told.finished, told.lost.as_slice()), (2, [].as_slice()));
+}
+
+async fn a_trial_without_an_end_is_tried_again_where_another_job_will(mut rig: Rig) {
+    rig.register().await;
+    let silent = rig.claim(0, 0, "silent").await.attempt;
+    rig.ingest(silent, 1, &[call("a")]).await.unwrap();
+    rig.observe(vec![trying("0", "")], vec![], 0).await;
+    let told = rig.observe(vec![trying("0", "")], vec![], 31).await;
+    assert_eq!((told.finished, told.records_missing, told.lost.as_slice()), (0, 0, [(0, 0, "0".to_owned())].as_slice()));
+    assert_eq!(told.interruptions.iter().map(|one| (one.reason.as_str(), one.count)).collect::<Vec<_>>(), [("RecordsMissing", 1)]);
+    rig.reopen().await;
+    rig.observe(vec![trying("0", "")], vec![], 0).await;
+    assert_eq!(rig.observe(vec![trying("0", "")], vec![], 31).await.lost, told.lost);
+    // Its pod asks for its trial before the operator has told of its Job.
+    let second = rig.claim(0, 0, "second").await;
+    assert_eq!((second.assignment.attempt, rig.trial("solver=m0", "q0").await.state.as_str()), (1, "Running"));
+    rig.archive.end(second.attempt, End { exit_code: Some(143), output: Output::Missing, ..end(0) }).await.unwrap();
+    assert_eq!(rig.trial("solver=m0", "q0").await.state, "Running", "what became of its pod is to be told");
 }
 
 async fn without_an_exit_code_the_job_decides(rig: Rig) {

@@ -155,7 +155,7 @@ pub(crate) fn end(last_sequence: u64) -> End {
 }
 
 pub(crate) fn job(combo: u64, succeeded: &str, failed: &str) -> JobProgress {
-    JobProgress { combo, chunk: 0, succeeded: succeeded.to_owned(), failed: failed.to_owned(), active: 0 }
+    JobProgress { combo, chunk: 0, succeeded: succeeded.to_owned(), failed: failed.to_owned(), active: 0, again: false }
 }
 
 pub(crate) fn failure(combo: u64, index: u64, pod: &str, reason: &str) -> PodFailure {

@@ -121,8 +121,8 @@ pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting]) -> Resu
         tracing::warn!(error = error.sentence(), "could not tell the hub of pods that do not start");
         return Ok(());
     }
-    let cells = given_up.iter().map(|waiting| (waiting.place, waiting.index)).collect();
-    remove(context, run, cells, "status.phase=Pending").await
+    let pods = given_up.iter().map(|waiting| (waiting.place, waiting.own)).collect();
+    remove(context, run, pods, "status.phase=Pending").await
 }
 
 /// Removes pods that are of no more use.
@@ -169,10 +169,11 @@ pub async fn sweep(context: &Context, run: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-async fn remove(context: &Context, run: &Run, mut cells: Vec<(Place, u64)>, phase: &str) -> Result<(), Error> {
-    cells.sort_unstable();
-    cells.dedup();
-    for of_job in cells.chunk_by(|left, right| left.0 == right.0) {
+/// Removes pods by their Jobs and their own indexes in them.
+async fn remove(context: &Context, run: &Run, mut pods: Vec<(Place, u64)>, phase: &str) -> Result<(), Error> {
+    pods.sort_unstable();
+    pods.dedup();
+    for of_job in pods.chunk_by(|left, right| left.0 == right.0) {
         for part in of_job.chunks(IN_ONE_SELECTOR) {
             let indexes: Vec<u64> = part.iter().map(|(_, index)| *index).collect();
             delete_pods(context, run, &labels::indexes_of(&run.name, of_job[0].0, &indexes), phase).await?;

@@ -5,21 +5,21 @@ use std::time::{Duration, Instant};
 
 use agentrun_crds::AgentRunSpec;
 use agentrun_crds::dataset::DatasetSource;
-use agentrun_protocol::run::{Aggregate, Observation, PodFailure, Registration};
+use agentrun_protocol::run::{Aggregate, Observation, Registration};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use kube::api::{Api, ListParams};
 
 use super::Error;
-use super::plan::{DatasetView, HubView, Observed, Refused};
+use super::plan::{DatasetView, HubView, Observed, Refused, again};
 use crate::context::{Context, Memory};
 use crate::dataset::{self, Datapoints, Problem, Source};
 use crate::diagnose;
 use crate::hub::HubError;
 use crate::objects::job::{JobView, Place};
 use crate::objects::scoring::ScoringView;
-use crate::pods;
+use crate::pods::{self, FailedPod};
 use crate::run::Run;
 
 /// How often pods and Events are asked for while a run is held up.
@@ -185,12 +185,14 @@ async fn source(context: &Context, run: &Run, spec: &AgentRunSpec) -> Result<Sou
 async fn sums(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, memory: &mut Memory) -> HubView {
     let pods = context.failed.of(&run.namespace, &run.name, |uid| jobs.values().any(|job| job.uid == uid));
     // A Job that was suspended has its pods deleted: that is our own doing, and nothing is wrong with them.
-    let (stopped, pods): (Vec<PodFailure>, Vec<PodFailure>) = pods.into_iter().partition(|pod| was_stopped(pod, jobs));
+    let (stopped, pods): (Vec<FailedPod>, Vec<FailedPod>) = pods.into_iter().partition(|pod| was_stopped(pod, jobs));
     context.failed.told(&run.namespace, &run.name, &stopped);
-    let observation = Observation { uid: run.uid.clone(), jobs: jobs.iter().map(|(place, job)| job.progress(*place)).collect(), pods };
+    let retries = run.spec.as_ref().map_or(0, |spec| u64::try_from(spec.limits.retries).unwrap_or_default());
+    let told = pods.iter().map(|pod| pod.failure.clone()).collect();
+    let observation = Observation { uid: run.uid.clone(), jobs: again::progress(jobs, retries), pods: told };
     match context.hub.observe(&run.namespace, &run.name, &observation).await {
         Ok(told) => {
-            note_told(context, run, memory, &observation.pods);
+            note_told(context, run, memory, &pods);
             HubView::Told(Box::<Aggregate>::new(told))
         }
         Err(error) => {
@@ -203,15 +205,14 @@ async fn sums(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, mem
     }
 }
 
-fn was_stopped(pod: &PodFailure, jobs: &BTreeMap<Place, JobView>) -> bool {
-    let job = jobs.get(&Place { chunk: pod.chunk, combo: pod.combo });
-    pod.message == diagnose::DELETED && job.is_some_and(|job| job.suspended)
+fn was_stopped(pod: &FailedPod, jobs: &BTreeMap<Place, JobView>) -> bool {
+    pod.failure.message == diagnose::DELETED && jobs.get(&pod.place).is_some_and(|job| job.suspended)
 }
 
 /// The hub knows of these pods: they may go.
-pub fn note_told(context: &Context, run: &Run, memory: &mut Memory, pods: &[PodFailure]) {
+pub fn note_told(context: &Context, run: &Run, memory: &mut Memory, pods: &[FailedPod]) {
     context.failed.told(&run.namespace, &run.name, pods);
-    memory.told.extend(pods.iter().map(|pod| (Place { chunk: pod.chunk, combo: pod.combo }, pod.index)));
+    memory.told.extend(pods.iter().map(|pod| (pod.place, pod.own)));
 }
 
 /// Whether the dataset's source is still what the run was started with.
@@ -291,12 +292,14 @@ pub fn refused(message: &str) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    use agentrun_protocol::run::PodFailure;
+
     use super::*;
 
     #[test]
     fn only_pods_that_were_deleted_under_a_suspended_job_were_stopped_by_us() {
-        let jobs = |suspended| BTreeMap::from([(Place { chunk: 0, combo: 0 }, JobView { suspended, ..JobView::default() })]);
-        let pod = |message: &str| PodFailure {
+        let jobs = |suspended| BTreeMap::from([(Place::first(0, 0), JobView { suspended, ..JobView::default() })]);
+        let failure = |message: &str| PodFailure {
             pod_uid: "a".into(),
             combo: 0,
             chunk: 0,
@@ -305,6 +308,7 @@ mod tests {
             message: message.into(),
             exit_code: None,
         };
+        let pod = |message| FailedPod { job: "j".into(), place: Place::first(0, 0), own: 0, failure: failure(message) };
         assert!(was_stopped(&pod(diagnose::DELETED), &jobs(true)));
         assert!(!was_stopped(&pod(diagnose::DELETED), &jobs(false)));
         assert!(!was_stopped(&pod("The node was low on memory"), &jobs(true)));

@@ -1,5 +1,6 @@
 //! What is to be done for a run, from what is stored and seen. Pure, and without memory: any replica, after any crash, decides the same.
 
+pub mod again;
 pub mod harvest;
 pub mod notes;
 pub mod status;
@@ -151,9 +152,13 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
     let (mut create, mut change) = (Vec::new(), Vec::new());
     if let (Ok(spec), Some(grid)) = (&run.spec, grid) {
         let done = observed.hub.aggregate().map(done).unwrap_or_default();
-        let limit = u64::try_from(spec.limits.parallelism).unwrap_or(1).max(1);
-        for step in window::moves(grid, &observed.jobs, &done, limit, judged.mode) {
-            match objects_of(run, spec, grid, observed, templates, step) {
+        let number = |limit: i32| u64::try_from(limit).unwrap_or_default();
+        let (limit, retries) = (number(spec.limits.parallelism).max(1), number(spec.limits.retries));
+        let told = observed.hub.aggregate();
+        let again = told.map(|told| again::wanted(&observed.jobs, told, &done, retries)).unwrap_or_default();
+        let cells = |place: Place| again.get(&place).cloned().unwrap_or_else(|| Ranges::below(grid.completions(place.chunk)));
+        for step in window::moves(grid, &observed.jobs, &done, &again, limit, judged.mode) {
+            match objects_of(run, spec, cells, observed, templates, step) {
                 Ok((made, changed)) => {
                     create.extend(made);
                     change.extend(changed);
@@ -193,7 +198,7 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
 /// Indexes that have a final result, by Job.
 pub fn done(aggregate: &Aggregate) -> BTreeMap<Place, Ranges> {
     let entries = aggregate.harvested.iter();
-    entries.map(|(combo, chunk, indexes)| (Place { chunk: *chunk, combo: *combo }, Ranges::parse(indexes))).collect()
+    entries.map(|(combo, chunk, indexes)| (Place::first(*chunk, *combo), Ranges::parse(indexes))).collect()
 }
 
 type Objects = (Option<Value>, Option<Value>);
@@ -201,7 +206,7 @@ type Objects = (Option<Value>, Option<Value>);
 fn objects_of(
     run: &Run,
     spec: &AgentRunSpec,
-    grid: Grid,
+    cells: impl Fn(Place) -> Ranges,
     observed: &Observed,
     templates: &dyn Templates,
     step: Move,
@@ -212,7 +217,7 @@ fn objects_of(
             let index = usize::try_from(place.combo).unwrap_or(usize::MAX);
             let combo = combos.get(index).ok_or_else(|| format!("there is no combo {}", place.combo))?;
             let template = templates.trials(run, spec, place, &combo)?;
-            Ok((Some(job::build(run, spec, place, grid.completions(place.chunk), window, template)), None))
+            Ok((Some(job::build(run, spec, place, &cells(place), window, template)), None))
         }
         Move::Set(place, window) => Ok((None, observed.jobs.get(&place).map(|job| job::window_patch(run, job, window)))),
     }

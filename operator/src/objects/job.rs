@@ -3,7 +3,7 @@
 use agentrun_crds::AgentRunSpec;
 use agentrun_protocol::names;
 use agentrun_protocol::pod::SIDECAR_LOST_CODE;
-use agentrun_protocol::run::{CHUNK, JobProgress};
+use agentrun_protocol::run::{CHUNK, index_in};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -24,6 +24,20 @@ pub struct Place {
     pub chunk: u64,
     /// The combo's index.
     pub combo: u64,
+    /// 0 for the Job that tries all trials of chunk and combo; the next ones try again what the infrastructure lost of them.
+    pub round: u64,
+}
+
+impl Place {
+    /// The Job that tries all trials of a chunk and a combo.
+    pub fn first(chunk: u64, combo: u64) -> Self {
+        Self { chunk, combo, round: 0 }
+    }
+
+    /// The first Job of the same trials.
+    pub fn of_first(self) -> Self {
+        Self { round: 0, ..self }
+    }
 }
 
 /// The cells of a run.
@@ -50,10 +64,10 @@ impl Grid {
     /// The Jobs in the order they are started.
     pub fn places(&self) -> impl Iterator<Item = Place> + use<> {
         let combos = self.combos;
-        (0..self.cells.div_ceil(CHUNK)).flat_map(move |chunk| (0..combos).map(move |combo| Place { chunk, combo }))
+        (0..self.cells.div_ceil(CHUNK)).flat_map(move |chunk| (0..combos).map(move |combo| Place::first(chunk, combo)))
     }
 
-    /// How many trials a Job has.
+    /// How many trials the first Job of a chunk has.
     pub fn completions(&self, chunk: u64) -> u64 {
         self.cells.saturating_sub(chunk.saturating_mul(CHUNK)).min(CHUNK)
     }
@@ -72,9 +86,11 @@ pub struct JobView {
     pub parallelism: u64,
     /// How many indexes it has.
     pub completions: u64,
-    /// Indexes that ended well.
+    /// The trials that it tries, as indexes in the chunk.
+    pub cells: Ranges,
+    /// Of these, what ended well.
     pub succeeded: Ranges,
-    /// Indexes that were given up.
+    /// Of these, what was given up.
     pub failed: Ranges,
     /// Pods that run or wait.
     pub active: u64,
@@ -90,18 +106,25 @@ impl JobView {
     /// Reads a Job of a run; `None` where its labels do not say which.
     pub fn read(job: &Job) -> Option<(Place, Self)> {
         let label = |name: &str| job.metadata.labels.as_ref()?.get(name)?.parse::<u64>().ok();
-        let place = Place { chunk: label(names::CHUNK_LABEL)?, combo: label(names::COMBO_LABEL)? };
+        let round = label(names::ROUND_LABEL).unwrap_or_default();
+        let place = Place { chunk: label(names::CHUNK_LABEL)?, combo: label(names::COMBO_LABEL)?, round };
+        let again = job.metadata.annotations.as_ref().and_then(|annotations| annotations.get(names::CELLS_ANNOTATION));
         let spec = job.spec.as_ref();
         let status = job.status.as_ref();
         let count = |value: Option<i32>| u64::try_from(value.unwrap_or_default()).unwrap_or_default();
-        let indexes = |text: Option<&String>| text.map(|text| Ranges::parse(text)).unwrap_or_default();
+        let indexes = |text: Option<&String>| {
+            let own = text.map(|text| Ranges::parse(text)).unwrap_or_default();
+            again.map_or(own.clone(), |cells| stood_for(cells, &own))
+        };
+        let completions = count(spec.and_then(|spec| spec.completions));
         let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
         let view = Self {
             name: job.metadata.name.clone().unwrap_or_default(),
             uid: job.metadata.uid.clone().unwrap_or_default(),
             suspended: spec.and_then(|spec| spec.suspend).unwrap_or_default(),
             parallelism: count(spec.and_then(|spec| spec.parallelism)),
-            completions: count(spec.and_then(|spec| spec.completions)),
+            completions,
+            cells: again.map_or_else(|| Ranges::below(completions), |cells| Ranges::parse(cells)),
             succeeded: indexes(status.and_then(|status| status.completed_indexes.as_ref())),
             failed: indexes(status.and_then(|status| status.failed_indexes.as_ref())),
             active: count(status.and_then(|status| status.active)),
@@ -119,21 +142,18 @@ impl JobView {
         if self.ended { 0 } else { self.completions.saturating_sub(self.succeeded.count() + self.failed.count()) }
     }
 
-    /// What the hub is told.
-    pub fn progress(&self, place: Place) -> JobProgress {
-        JobProgress {
-            combo: place.combo,
-            chunk: place.chunk,
-            succeeded: self.succeeded.to_string(),
-            failed: self.failed.to_string(),
-            active: self.active,
-        }
-    }
 }
 
-/// The name of a Job: `RUN-cCOMBO-kCHUNK`, the run's name shortened with a hash where it would be too long.
+/// The cells that a Job's own indexes stand for.
+fn stood_for(cells: &str, own: &Ranges) -> Ranges {
+    own.iter().take(CHUNK as usize).filter_map(|own| index_in(cells, own)).collect()
+}
+
+/// The name of a Job: `RUN-cCOMBO-kCHUNK`, with `-rROUND` where it tries some trials again; the run's name is shortened with a hash where it would
+/// be too long.
 pub fn name(run: &str, place: Place) -> String {
-    named(run, &format!("-c{}-k{}", place.combo, place.chunk))
+    let round = if place.round == 0 { String::new() } else { format!("-r{}", place.round) };
+    named(run, &format!("-c{}-k{}{round}", place.combo, place.chunk))
 }
 
 /// A run's name with a suffix, at most 63 characters, another for another run.
@@ -159,13 +179,15 @@ pub struct Template {
     pub container: String,
 }
 
-/// A Job as it is made.
-pub fn build(run: &Run, spec: &AgentRunSpec, place: Place, completions: u64, window: Window, template: Template) -> Value {
+/// A Job as it is made, for the trials `cells` of its chunk.
+pub fn build(run: &Run, spec: &AgentRunSpec, place: Place, cells: &Ranges, window: Window, template: Template) -> Value {
+    let completions = cells.count();
+    let is_first = place.round == 0;
     let mut job_labels = labels::of_trials(&run.name, place);
     if let Some(queue) = &run.queue {
         job_labels[QUEUE_LABEL] = json!(queue);
     }
-    json!({
+    let mut job = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
@@ -179,7 +201,8 @@ pub fn build(run: &Run, spec: &AgentRunSpec, place: Place, completions: u64, win
             "completions": completions,
             "parallelism": window.parallelism,
             "suspend": window.suspend,
-            "backoffLimitPerIndex": spec.limits.retries,
+            // Each try of a later Job is one of those that were left.
+            "backoffLimitPerIndex": if is_first { spec.limits.retries } else { 0 },
             "maxFailedIndexes": completions,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [
@@ -188,7 +211,12 @@ pub fn build(run: &Run, spec: &AgentRunSpec, place: Place, completions: u64, win
             ]},
             "template": labelled(template.pod, &run.name, place),
         },
-    })
+    });
+    if !is_first {
+        job["metadata"]["annotations"] = json!({names::CELLS_ANNOTATION: cells.to_string()});
+        job["spec"]["template"]["metadata"]["annotations"][names::CELLS_ANNOTATION] = json!(cells.to_string());
+    }
+    job
 }
 
 /// What changes on a Job while it lives, for server-side apply under a manager of its own: nothing else of the Job is touched, so that an
@@ -233,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_name_fits_and_differs() {
-        let place = Place { chunk: 12, combo: 345 };
+        let place = Place::first(12, 345);
         assert_eq!(name("math", place), "math-c345-k12");
         let long = name(&"x".repeat(63), place);
         assert!(long.len() == 63 && long.ends_with("-c345-k12"), "{long}");
@@ -258,11 +286,28 @@ mod tests {
         let pod = json!({"metadata": {"labels": {"team": "a", "agentrun.dev/run": "other"}}, "spec": {"containers": [{"name": "agent"}]}});
         let template = Template { pod, container: "agent".into() };
         let window = Window { suspend: false, parallelism: 8 };
-        let job = build(&run, &run.spec.clone().unwrap(), Place { chunk: 0, combo: 1 }, 10, window, template);
+        let job = build(&run, &run.spec.clone().unwrap(), Place::first(0, 1), &Ranges::below(10), window, template);
         insta::assert_json_snapshot!(job);
         let typed: Job = serde_json::from_value(job).unwrap();
         let (place, view) = JobView::read(&typed).unwrap();
-        assert_eq!((place, view.need(), view.parallelism), (Place { chunk: 0, combo: 1 }, 10, 8));
+        assert_eq!((place, view.need(), view.parallelism), (Place::first(0, 1), 10, 8));
+    }
+
+    #[test]
+    fn a_job_that_tries_trials_again_says_which_and_is_read_by_them() {
+        let run = run(json!({}), 10);
+        let place = Place { round: 2, ..Place::first(0, 1) };
+        let template = Template { pod: json!({"spec": {"containers": [{"name": "agent"}]}}), container: "agent".into() };
+        let window = Window { suspend: false, parallelism: 3 };
+        let mut job = build(&run, &run.spec.clone().unwrap(), place, &Ranges::parse("2,5-6"), window, template);
+        assert_eq!((&job["metadata"]["name"], &job["spec"]["completions"]), (&json!("math-c1-k0-r2"), &json!(3)));
+        assert_eq!(job["spec"]["backoffLimitPerIndex"], 0, "each such Job is one more try");
+        assert_eq!(job["spec"]["template"]["metadata"]["labels"]["agentrun.dev/round"], "2");
+        assert_eq!(job["spec"]["template"]["metadata"]["annotations"]["agentrun.dev/cells"], "2,5-6");
+        job["status"] = json!({"completedIndexes": "0,2", "failedIndexes": "1", "active": 0});
+        let (read, view) = JobView::read(&serde_json::from_value(job).unwrap()).unwrap();
+        assert_eq!((read, view.cells.to_string(), view.need()), (place, "2,5-6".into(), 0));
+        assert_eq!((view.succeeded.to_string(), view.failed.to_string()), ("2,6".into(), "5".into()));
     }
 
     #[test]
@@ -271,7 +316,7 @@ mod tests {
         run.queue = Some("team-a".into());
         let template = Template { pod: json!({"spec": {"containers": [{"name": "agent"}]}}), container: "agent".into() };
         let window = Window { suspend: true, parallelism: 1 };
-        let job = build(&run, &run.spec.clone().unwrap(), Place { chunk: 0, combo: 0 }, 10, window, template);
+        let job = build(&run, &run.spec.clone().unwrap(), Place::first(0, 0), &Ranges::below(10), window, template);
         assert_eq!(job["metadata"]["labels"][QUEUE_LABEL], "team-a");
     }
 
@@ -284,9 +329,8 @@ mod tests {
         }))
         .unwrap();
         let (place, view) = JobView::read(&job).unwrap();
-        assert_eq!((place, view.need()), (Place { chunk: 1, combo: 3 }, 3));
-        let progress = view.progress(place);
-        assert_eq!((progress.succeeded.as_str(), progress.failed.as_str(), progress.active), ("0-4,6", "5", 2));
+        assert_eq!((place, view.need()), (Place::first(1, 3), 3));
+        assert_eq!((view.cells.to_string(), view.succeeded.to_string(), view.failed.to_string()), ("0-9".into(), "0-4,6".into(), "5".into()));
         assert_eq!(JobView::read(&Job::default()), None);
     }
 }

@@ -7,12 +7,16 @@ use super::job::Place;
 
 /// Labels of a Job and of its pods.
 pub fn of_trials(run: &str, place: Place) -> Value {
-    json!({
+    let mut labels = json!({
         names::RUN_LABEL: run,
         names::COMBO_LABEL: place.combo.to_string(),
         names::CHUNK_LABEL: place.chunk.to_string(),
         names::MANAGED_BY_LABEL: names::MANAGER,
-    })
+    });
+    if place.round > 0 {
+        labels[names::ROUND_LABEL] = json!(place.round.to_string());
+    }
+    labels
 }
 
 /// Labels of the Job that scores outputs, and of its pods.
@@ -32,10 +36,14 @@ pub fn trials_of(run: &str) -> String {
 
 /// Selects the pods of one Job.
 pub fn job_of(run: &str, place: Place) -> String {
-    format!("{},{}={},{}={}", of_run(run), names::COMBO_LABEL, place.combo, names::CHUNK_LABEL, place.chunk)
+    let round = match place.round {
+        0 => format!("!{}", names::ROUND_LABEL),
+        round => format!("{}={round}", names::ROUND_LABEL),
+    };
+    format!("{},{}={},{}={},{round}", of_run(run), names::COMBO_LABEL, place.combo, names::CHUNK_LABEL, place.chunk)
 }
 
-/// Selects the pods of some indexes of a Job.
+/// Selects the pods of some of a Job's own indexes.
 pub fn indexes_of(run: &str, place: Place, indexes: &[u64]) -> String {
     let indexes: Vec<String> = indexes.iter().map(u64::to_string).collect();
     format!("{},{} in ({})", job_of(run, place), names::COMPLETION_INDEX_ANNOTATION, indexes.join(","))

@@ -116,6 +116,13 @@ impl Namespace {
         self.until(&format!("agentrun/{name}"), seconds, "ended", ended).await
     }
 
+    /// A condition of a run, as in `True/Running`; empty where it has none.
+    pub fn condition(run: &Value, kind: &str) -> String {
+        let found = run["status"]["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+        let word = |condition: &Value, key: &str| condition[key].as_str().unwrap_or_default().to_owned();
+        found.map(|condition| format!("{}/{}", word(condition, "status"), word(condition, "reason"))).unwrap_or_default()
+    }
+
     /// Waits until no pod of a run is left.
     ///
     /// # Panics

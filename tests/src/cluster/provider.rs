@@ -1,6 +1,7 @@
 //! The provider's pod: what it is told to answer, and what it was asked.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -40,6 +41,24 @@ impl Provider {
     pub async fn calls(self, text: &str) -> Vec<Value> {
         let calls = self.0.kubectl(&["get", "--raw", &format!("{PROXY}/calls?contains={}", escaped(text))]).await;
         serde_json::from_str(&calls).expect("the provider answers with a JSON array")
+    }
+
+    /// Waits until it has been asked so often with `text`; gives how often each distinct call was received.
+    ///
+    /// # Panics
+    /// It is not within that time.
+    pub async fn until(self, text: &str, calls: usize, seconds: u64) -> BTreeMap<(String, String, String), usize> {
+        let asked = async {
+            loop {
+                let counts = self.counts(text).await;
+                if counts.values().sum::<usize>() >= calls {
+                    return counts;
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(seconds), asked).await;
+        ended.unwrap_or_else(|_| panic!("{text:?} was not asked {calls} times within {seconds} s"))
     }
 
     /// How often each distinct call whose body holds `text` was received: by host, path and body.

@@ -35,6 +35,11 @@ impl RunState {
             (attempt.claimed, attempt.number) = (true, u32::try_from(before).unwrap_or(u32::MAX));
             attempt.started = Some(now.as_microsecond());
             if attempt.is_live() && self.stands(trial) == Stands::Open {
+                if self.lost.contains(&trial) {
+                    // The Job that counts it is not this pod's.
+                    self.counted.remove(&trial);
+                    self.taken_up(trial);
+                }
                 self.observe_trial(trial, Observation::bare(TrialState::Running));
             }
             self.write_attempt(id, &mut changes);

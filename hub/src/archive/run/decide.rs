@@ -16,25 +16,25 @@ impl RunState {
     /// Judges one attempt at an open trial, and does what follows.
     pub(super) fn judge_attempt(&mut self, trial: u64, attempt: i64, now: Timestamp, changes: &mut Changes) {
         let Some(verdict) = self.verdict(trial, Some(attempt), now) else { return };
-        self.follow(trial, Some(attempt), verdict, changes);
+        self.follow(trial, Some(attempt), verdict, now, changes);
     }
 
     /// Judges an open trial that its Job counts, by the attempt that speaks for it.
     pub(super) fn judge_counted(&mut self, trial: u64, now: Timestamp, changes: &mut Changes) {
         let attempt = self.speaker(trial);
         let Some(verdict) = self.verdict(trial, attempt, now) else { return };
-        self.follow(trial, attempt, verdict, changes);
+        self.follow(trial, attempt, verdict, now, changes);
     }
 
     /// Which attempt a trial that its Job counts is judged by: of one that succeeded the last that did not fail, if possible one that ended; of
-    /// one that was given up the last that failed.
+    /// one that was given up the last.
     fn speaker(&self, trial: u64) -> Option<i64> {
         let attempts = &self.trials.get(&trial)?.attempts;
         let newest = |holds: &dyn Fn(&crate::archive::attempt::Attempt) -> bool| {
             attempts.iter().rev().copied().find(|id| self.attempts.get(id).is_some_and(holds))
         };
         match self.counted.get(&trial) {
-            Some((Counted::Failed, _)) => newest(&|attempt| attempt.failure.is_some()).or_else(|| newest(&|_| true)),
+            Some((Counted::Failed, _)) => newest(&|_| true),
             _ => newest(&|attempt| attempt.failure.is_none() && attempt.end.is_some())
                 .or_else(|| newest(&|attempt| attempt.failure.is_none())),
         }
@@ -55,9 +55,12 @@ impl RunState {
         }))
     }
 
-    fn follow(&mut self, trial: u64, attempt: Option<i64>, verdict: Verdict, changes: &mut Changes) {
+    fn follow(&mut self, trial: u64, attempt: Option<i64>, verdict: Verdict, now: Timestamp, changes: &mut Changes) {
         match (verdict, attempt) {
             (Verdict::Wait, _) => {}
+            (Verdict::Failed(failure), _) if self.has_tries_left(trial, attempt, &failure) => {
+                self.lose(trial, attempt, &failure, now, changes);
+            }
             (Verdict::Failed(failure), _) => self.finish(trial, attempt, TrialState::Failed(failure), None, changes),
             (Verdict::Unobserved, _) => self.finish(trial, attempt, TrialState::Unobserved, None, changes),
             (Verdict::Score, Some(attempt)) => match self.plan.as_ref().map(|plan| &plan.judge) {
@@ -65,6 +68,35 @@ impl RunState {
                 _ => drop(self.to_score.insert(trial, attempt)),
             },
             (Verdict::Score, None) => {}
+        }
+    }
+
+    /// Whether a trial that failed is to be tried again, by its Job or by another one.
+    fn has_tries_left(&self, trial: u64, attempt: Option<i64>, failure: &Failure) -> bool {
+        let Some(plan) = &self.plan else { return false };
+        let place = plan.place_of(trial);
+        // A Job that was not told of yet will be.
+        let again = self.jobs.get(&(place.combo, place.chunk)).is_none_or(|said| said.again);
+        let attempts = self.trials.get(&trial).map_or(&[][..], |trial| &trial.attempts);
+        let has_failed = |id: &&i64| Some(**id) == attempt || self.attempts.get(id).is_some_and(|attempt| attempt.failure.is_some());
+        let failed = attempts.iter().filter(has_failed).count() as u64;
+        let retries = u64::try_from(plan.spec.limits.retries).unwrap_or_default();
+        // Another output would be scored no better.
+        let helps = !failure.reason.is_agents_own() && failure.reason != FailureReason::Scoring;
+        helps && again && failed <= retries
+    }
+
+    /// Leaves a trial to be tried again: to its Job as long as that does not count it, then to the next one.
+    fn lose(&mut self, trial: u64, attempt: Option<i64>, failure: &Failure, now: Timestamp, changes: &mut Changes) {
+        if !self.counted.contains_key(&trial) {
+            return;
+        }
+        if let Some(id) = attempt {
+            // It speaks for the trial no more, and counts as a try.
+            self.fail_attempt(id, failure, now, changes);
+        }
+        if self.lost.insert(trial) {
+            self.observe_trial(trial, Observation::bare(TrialState::Pending));
         }
     }
 
@@ -118,6 +150,7 @@ impl RunState {
         (entry.attempt, entry.score_reason) = (decided.attempt, decided.score_reason);
         entry.stands = if decided.observation.is_some() { Stands::Final } else { Stands::Unscored };
         self.counted.remove(&trial);
+        self.lost.remove(&trial);
         self.to_score.remove(&trial);
         if let Some(attempt) = decided.attempt.and_then(|id| self.attempts.get_mut(&id)) {
             attempt.held = None;

@@ -1,15 +1,17 @@
 //! What the operator saw: pods that ended badly, and how far the Jobs are.
 
+use std::collections::BTreeMap;
+
 use agentrun_eval::trial::{Failure, FailureReason, Observation, TrialState};
 use agentrun_protocol::run::{Interruption, JobProgress, PodFailure};
 use jiff::Timestamp;
 
-use super::{Changes, RunState, Stands};
+use super::{Changes, RunState, Said, Stands};
 use crate::archive::{
     attempt::Attempt,
     error::ArchiveError,
     ranges::Indexes,
-    types::{AttemptId, Place},
+    types::Place,
     verdict::{self, Counted},
 };
 
@@ -30,7 +32,7 @@ impl RunState {
             let message = pod.message.chars().take(MESSAGE_CHARS).collect();
             self.pod_failed(pod, Failure { reason, message }, now, &mut changes);
         }
-        let counted: Vec<u64> = self.counted.keys().copied().collect();
+        let counted: Vec<u64> = self.counted.keys().filter(|trial| !self.lost.contains(trial)).copied().collect();
         for trial in counted {
             self.judge_counted(trial, now, &mut changes);
         }
@@ -43,20 +45,38 @@ impl RunState {
     /// Notes which trials without a result a Job counts.
     fn count(&mut self, job: &JobProgress, now: Timestamp) {
         let Some(plan) = self.plan.clone() else { return };
-        let said = (job.succeeded.clone(), job.failed.clone());
-        if self.jobs.get(&(job.combo, job.chunk)) == Some(&said) {
+        let said = Said { succeeded: job.succeeded.clone(), failed: job.failed.clone(), again: job.again };
+        let trials = plan.trials_of(job.combo, job.chunk);
+        if trials.is_empty() || self.jobs.get(&(job.combo, job.chunk)) == Some(&said) {
             return;
         }
-        for (indexes, counted) in [(&job.succeeded, Counted::Succeeded), (&job.failed, Counted::Failed)] {
+        let mut fresh = BTreeMap::new();
+        for (indexes, counted) in [(&said.succeeded, Counted::Succeeded), (&said.failed, Counted::Failed)] {
             for index in Indexes::parse(indexes).iter() {
                 let trial = plan.trial_at(Place { combo: job.combo, chunk: job.chunk, index });
-                if let Some(trial) = trial.filter(|trial| self.stands(*trial) == Stands::Open) {
-                    self.counted.entry(trial).or_insert((counted, now));
-                }
+                fresh.extend(trial.filter(|trial| self.stands(*trial) == Stands::Open).map(|trial| (trial, counted)));
             }
         }
-        if plan.trial_at(Place { combo: job.combo, chunk: job.chunk, index: 0 }).is_some() {
-            self.jobs.insert((job.combo, job.chunk), said);
+        let before: Vec<(u64, Counted)> = self.counted.range(trials).map(|(trial, (counted, _))| (*trial, *counted)).collect();
+        for (trial, counted) in before {
+            // What is counted no more, or otherwise, is being tried again, or was.
+            if fresh.get(&trial) != Some(&counted) {
+                self.counted.remove(&trial);
+                self.taken_up(trial);
+            } else if !said.again {
+                self.taken_up(trial);
+            }
+        }
+        for (trial, counted) in fresh {
+            self.counted.entry(trial).or_insert((counted, now));
+        }
+        self.jobs.insert((job.combo, job.chunk), said);
+    }
+
+    /// A lost trial does not wait to be tried again any more.
+    pub(super) fn taken_up(&mut self, trial: u64) {
+        if self.lost.remove(&trial) {
+            self.changed();
         }
     }
 
@@ -71,16 +91,11 @@ impl RunState {
             // It never got as far as asking for its trial.
             None => self.new_attempt(Attempt { pod_uid: pod.pod_uid.clone(), trial: Some(trial), ..Attempt::default() }),
         };
-        let told = self.interruptions.values().map(|interruption| interruption.count).sum::<u64>() + 1;
-        let Ok(attempt) = self.attempt_mut(AttemptId(id)) else { return };
-        if attempt.failure.is_some() || attempt.trial != Some(trial) {
+        let Some(attempt) = self.attempts.get(&id).filter(|attempt| attempt.trial == Some(trial)) else { return };
+        let failure = verdict::meant(failure, pod.exit_code, attempt.end.as_ref(), limit);
+        if !self.fail_attempt(id, &failure, now, changes) {
             return;
         }
-        let failure = verdict::meant(failure, pod.exit_code, attempt.end.as_ref(), limit);
-        (attempt.failure, attempt.told) = (Some(failure.clone()), told);
-        attempt.ended.get_or_insert(now.as_microsecond());
-        self.interrupted(&failure);
-        self.write_attempt(id, changes);
         if self.stands(trial) == Stands::Open {
             self.judge_attempt(trial, id, now, changes);
         }
@@ -89,6 +104,17 @@ impl RunState {
         if !runs && self.stands(trial) == Stands::Open && self.state_of(trial) == Some(&TrialState::Running) {
             self.observe_trial(trial, Observation::bare(TrialState::Pending));
         }
+    }
+
+    /// Notes how an attempt failed; false where that is known.
+    pub(super) fn fail_attempt(&mut self, id: i64, failure: &Failure, now: Timestamp, changes: &mut Changes) -> bool {
+        let told = self.interruptions.values().map(|interruption| interruption.count).sum::<u64>() + 1;
+        let Some(attempt) = self.attempts.get_mut(&id).filter(|attempt| attempt.failure.is_none()) else { return false };
+        (attempt.failure, attempt.told) = (Some(failure.clone()), told);
+        attempt.ended.get_or_insert(now.as_microsecond());
+        self.interrupted(failure);
+        self.write_attempt(id, changes);
+        true
     }
 
     pub(super) fn interrupted(&mut self, failure: &Failure) {

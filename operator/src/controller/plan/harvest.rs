@@ -52,7 +52,7 @@ pub fn collections(
         |place: &Place, job: &JobView| job.succeeded.count().saturating_sub(collected.succeeded.get(place).copied().unwrap_or_default());
     let open: Vec<(&Place, &JobView)> = jobs.iter().filter(|(place, job)| fresh(place, job) > 0).collect();
     let ready: Vec<(&Place, &JobView)> =
-        open.iter().filter(|(place, job)| job.succeeded.is_within(done.get(place).unwrap_or(&nothing))).copied().collect();
+        open.iter().filter(|(place, job)| job.succeeded.is_within(done.get(&place.of_first()).unwrap_or(&nothing))).copied().collect();
     let count: u64 = ready.iter().map(|(place, job)| fresh(place, job)).sum();
     let due = idle || collected.seconds >= SECONDS || count >= WORTH_A_REQUEST.max(limit);
     if ready.is_empty() || !due {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn place(combo: u64) -> Place {
-        Place { chunk: 0, combo }
+        Place::first(0, combo)
     }
 
     fn jobs(succeeded: &[&str]) -> BTreeMap<Place, JobView> {

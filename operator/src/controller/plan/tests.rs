@@ -40,7 +40,7 @@ fn seen(jobs: &[JobView], finished: u64) -> Observed {
         ..Aggregate::default()
     };
     Observed {
-        jobs: jobs.iter().enumerate().map(|(combo, job)| (Place { chunk: 0, combo: combo as u64 }, job.clone())).collect(),
+        jobs: jobs.iter().enumerate().map(|(combo, job)| (Place::first(0, combo as u64), job.clone())).collect(),
         scoring: None,
         dataset: DatasetView::Ready { datapoints: 10, digest: "d".to_owned() },
         drift: None,
@@ -242,7 +242,7 @@ fn what_was_not_observed_is_explained() {
 fn waits(index: u64, reason: FailureReason, seconds: u64) -> Waiting {
     let diagnosis =
         Diagnosis { reason, message: "container `agent`: ImagePullBackOff: not found".into(), exit_code: None, hopeless: false };
-    Waiting { place: Place { chunk: 0, combo: 0 }, index, uid: index.to_string(), diagnosis, seconds }
+    Waiting { place: Place::first(0, 0), own: index, index, uid: index.to_string(), diagnosis, seconds }
 }
 
 #[test]

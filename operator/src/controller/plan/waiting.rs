@@ -15,7 +15,9 @@ const HOPELESS_SECONDS: u64 = 10;
 pub struct Waiting {
     /// Its Job.
     pub place: Place,
-    /// Its completion index.
+    /// Its index in its Job.
+    pub own: u64,
+    /// Its index in the chunk.
     pub index: u64,
     /// Its uid.
     pub uid: String,
@@ -69,7 +71,7 @@ mod tests {
 
     pub(crate) fn waiting(index: u64, reason: FailureReason, seconds: u64, hopeless: bool) -> Waiting {
         let diagnosis = Diagnosis { reason, message: format!("why {index}"), exit_code: None, hopeless };
-        Waiting { place: Place { chunk: 0, combo: 0 }, index, uid: index.to_string(), diagnosis, seconds }
+        Waiting { place: Place::first(0, 0), own: index, index, uid: index.to_string(), diagnosis, seconds }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The window: which Jobs run, and how much of each, under the run's limit of trials at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::objects::job::{Grid, JobView, Place, Window};
 use crate::ranges::Ranges;
@@ -30,16 +30,36 @@ pub enum Move {
     Set(Place, Window),
 }
 
-/// The changes that bring the Jobs into the window.
+/// The changes that bring the Jobs into the window. `done` are trials with a final result, by their first Job; `again` the Jobs to make for trials
+/// that were lost, with these.
 ///
 /// Jobs get their share in order, each as much as it still needs. A Job that needs less than its parallelism allows is left alone, as
 /// Kubernetes starts no more pods than indexes are left. What is left over is given on in steps of a tenth of the limit, so that the end
 /// of a large Job does not write to the next one for every trial.
-pub fn moves(grid: Grid, jobs: &BTreeMap<Place, JobView>, done: &BTreeMap<Place, Ranges>, limit: u64, mode: Mode) -> Vec<Move> {
+pub fn moves(
+    grid: Grid,
+    jobs: &BTreeMap<Place, JobView>,
+    done: &BTreeMap<Place, Ranges>,
+    again: &BTreeMap<Place, Ranges>,
+    limit: u64,
+    mode: Mode,
+) -> Vec<Move> {
     match mode {
         Mode::Hold => Vec::new(),
         Mode::Stop => stop(jobs),
-        Mode::Run | Mode::Queue => share(grid, jobs, done, limit, mode),
+        Mode::Run | Mode::Queue => {
+            // How many trials a Job would have that is not there; none where all of them are known.
+            let missing = |place: Place| match again.get(&place) {
+                Some(cells) => cells.count(),
+                None => {
+                    let completions = grid.completions(place.chunk);
+                    if done.get(&place).is_some_and(|done| done.count() >= completions) { 0 } else { completions }
+                }
+            };
+            let later = jobs.keys().chain(again.keys()).filter(|place| place.round > 0).copied();
+            let places: BTreeSet<Place> = grid.places().chain(later).collect();
+            share(&places, jobs, missing, limit, mode)
+        }
     }
 }
 
@@ -48,12 +68,18 @@ fn stop(jobs: &BTreeMap<Place, JobView>) -> Vec<Move> {
     running.map(|(place, job)| Move::Set(*place, Window { suspend: true, parallelism: job.parallelism })).collect()
 }
 
-fn share(grid: Grid, jobs: &BTreeMap<Place, JobView>, done: &BTreeMap<Place, Ranges>, limit: u64, mode: Mode) -> Vec<Move> {
+fn share(
+    places: &BTreeSet<Place>,
+    jobs: &BTreeMap<Place, JobView>,
+    missing: impl Fn(Place) -> u64,
+    limit: u64,
+    mode: Mode,
+) -> Vec<Move> {
     let mut moves = Vec::new();
     let mut created = 0;
     let mut left = limit;
     let step = (limit / 10).max(1);
-    for place in grid.places() {
+    for place in places.iter().copied() {
         match jobs.get(&place) {
             // Its pods may still run: their share is not given away twice.
             Some(job) if job.deleting => left = left.saturating_sub(job.active),
@@ -64,10 +90,8 @@ fn share(grid: Grid, jobs: &BTreeMap<Place, JobView>, done: &BTreeMap<Place, Ran
                 moves.extend(adjusted(job, want, step).map(|window| Move::Set(place, window)));
             }
             None if left > 0 && created < CREATED_AT_ONCE => {
-                let completions = grid.completions(place.chunk);
-                let is_done = done.get(&place).is_some_and(|done| done.count() >= completions);
-                if !is_done {
-                    let parallelism = completions.min(left);
+                let parallelism = missing(place).min(left);
+                if parallelism > 0 {
                     left -= parallelism;
                     created += 1;
                     moves.push(Move::Create(place, Window { suspend: mode == Mode::Queue, parallelism }));
@@ -107,7 +131,7 @@ mod tests {
     const NONE: BTreeMap<Place, Ranges> = BTreeMap::new();
 
     fn place(chunk: u64, combo: u64) -> Place {
-        Place { chunk, combo }
+        Place::first(chunk, combo)
     }
 
     fn job(completions: u64, ended: u64, parallelism: u64, suspended: bool) -> JobView {
@@ -122,13 +146,13 @@ mod tests {
     #[test]
     fn jobs_are_made_as_they_fit() {
         let grid = Grid { combos: 4, cells: 10 };
-        let made = moves(grid, &BTreeMap::new(), &NONE, 24, Mode::Run);
+        let made = moves(grid, &BTreeMap::new(), &NONE, &NONE, 24, Mode::Run);
         assert_eq!(made, [Move::Create(place(0, 0), runs(10)), Move::Create(place(0, 1), runs(10)), Move::Create(place(0, 2), runs(4))]);
-        let held = moves(grid, &BTreeMap::new(), &NONE, 15, Mode::Queue);
+        let held = moves(grid, &BTreeMap::new(), &NONE, &NONE, 15, Mode::Queue);
         let suspended = |parallelism| Window { suspend: true, parallelism };
         assert_eq!(held, [Move::Create(place(0, 0), suspended(10)), Move::Create(place(0, 1), suspended(5))]);
         for mode in [Mode::Stop, Mode::Hold] {
-            assert_eq!(moves(grid, &BTreeMap::new(), &NONE, 24, mode), []);
+            assert_eq!(moves(grid, &BTreeMap::new(), &NONE, &NONE, 24, mode), []);
         }
     }
 
@@ -136,16 +160,16 @@ mod tests {
     fn the_end_of_a_job_makes_room_for_the_next_and_is_not_written() {
         let grid = Grid { combos: 2, cells: 10 };
         let jobs = BTreeMap::from([(place(0, 0), job(10, 7, 8, false))]);
-        assert_eq!(moves(grid, &jobs, &NONE, 8, Mode::Run), [Move::Create(place(0, 1), runs(5))]);
+        assert_eq!(moves(grid, &jobs, &NONE, &NONE, 8, Mode::Run), [Move::Create(place(0, 1), runs(5))]);
     }
 
     #[test]
     fn what_is_left_is_given_on_in_steps() {
         let grid = Grid { combos: 2, cells: 1000 };
         let jobs = |ended| BTreeMap::from([(place(0, 0), job(1000, ended, 100, false)), (place(0, 1), job(1000, 0, 40, false))]);
-        assert_eq!(moves(grid, &jobs(945), &NONE, 100, Mode::Run), []);
-        assert_eq!(moves(grid, &jobs(950), &NONE, 100, Mode::Run), [Move::Set(place(0, 1), runs(50))]);
-        assert_eq!(moves(grid, &jobs(1000), &NONE, 100, Mode::Run), [Move::Set(place(0, 1), runs(100))]);
+        assert_eq!(moves(grid, &jobs(945), &NONE, &NONE, 100, Mode::Run), []);
+        assert_eq!(moves(grid, &jobs(950), &NONE, &NONE, 100, Mode::Run), [Move::Set(place(0, 1), runs(50))]);
+        assert_eq!(moves(grid, &jobs(1000), &NONE, &NONE, 100, Mode::Run), [Move::Set(place(0, 1), runs(100))]);
     }
 
     #[test]
@@ -153,26 +177,40 @@ mod tests {
         let grid = Grid { combos: 2, cells: 10 };
         let jobs = BTreeMap::from([(place(0, 0), job(10, 5, 8, false)), (place(0, 1), job(10, 0, 3, false))]);
         let kept = Window { suspend: true, parallelism: 3 };
-        assert_eq!(moves(grid, &jobs, &NONE, 4, Mode::Run), [Move::Set(place(0, 0), runs(4)), Move::Set(place(0, 1), kept)]);
-        assert_eq!(moves(grid, &jobs, &NONE, 15, Mode::Run), [Move::Set(place(0, 1), runs(10))]);
+        assert_eq!(moves(grid, &jobs, &NONE, &NONE, 4, Mode::Run), [Move::Set(place(0, 0), runs(4)), Move::Set(place(0, 1), kept)]);
+        assert_eq!(moves(grid, &jobs, &NONE, &NONE, 15, Mode::Run), [Move::Set(place(0, 1), runs(10))]);
     }
 
     #[test]
     fn a_stop_keeps_the_parallelism_and_a_restart_uses_it() {
         let grid = Grid { combos: 2, cells: 10 };
         let going = BTreeMap::from([(place(0, 0), job(10, 5, 8, false)), (place(0, 1), job(10, 10, 3, false))]);
-        assert_eq!(moves(grid, &going, &NONE, 8, Mode::Stop), [Move::Set(place(0, 0), Window { suspend: true, parallelism: 8 })]);
+        assert_eq!(moves(grid, &going, &NONE, &NONE, 8, Mode::Stop), [Move::Set(place(0, 0), Window { suspend: true, parallelism: 8 })]);
         let stopped = BTreeMap::from([(place(0, 0), job(10, 5, 8, true)), (place(0, 1), job(10, 10, 3, false))]);
-        assert_eq!(moves(grid, &stopped, &NONE, 8, Mode::Stop), []);
-        assert_eq!(moves(grid, &stopped, &NONE, 8, Mode::Run), [Move::Set(place(0, 0), runs(5))]);
+        assert_eq!(moves(grid, &stopped, &NONE, &NONE, 8, Mode::Stop), []);
+        assert_eq!(moves(grid, &stopped, &NONE, &NONE, 8, Mode::Run), [Move::Set(place(0, 0), runs(5))]);
     }
 
     #[test]
     fn a_job_that_is_gone_is_made_again_unless_all_its_trials_are_known() {
         let grid = Grid { combos: 1, cells: 10 };
         let done = |text| BTreeMap::from([(place(0, 0), Ranges::parse(text))]);
-        assert_eq!(moves(grid, &BTreeMap::new(), &done("0-8"), 4, Mode::Run), [Move::Create(place(0, 0), runs(4))]);
-        assert_eq!(moves(grid, &BTreeMap::new(), &done("0-9"), 4, Mode::Run), []);
+        assert_eq!(moves(grid, &BTreeMap::new(), &done("0-8"), &NONE, 4, Mode::Run), [Move::Create(place(0, 0), runs(4))]);
+        assert_eq!(moves(grid, &BTreeMap::new(), &done("0-9"), &NONE, 4, Mode::Run), []);
+    }
+
+    #[test]
+    fn trials_that_were_lost_have_their_share_before_the_next_chunk() {
+        let grid = Grid { combos: 1, cells: 2 * agentrun_protocol::run::CHUNK };
+        let over = JobView { succeeded: Ranges::below(5000), ..job(5000, 0, 8, false) };
+        let again = Place { round: 1, ..place(0, 0) };
+        let wanted = BTreeMap::from([(again, Ranges::parse("3,7"))]);
+        let made = moves(grid, &BTreeMap::from([(place(0, 0), over.clone())]), &NONE, &wanted, 8, Mode::Run);
+        assert_eq!(made, [Move::Create(again, runs(2)), Move::Create(place(1, 0), runs(6))]);
+        let jobs = BTreeMap::from([(place(0, 0), over), (again, job(2, 0, 2, false)), (place(1, 0), job(5000, 0, 6, false))]);
+        assert_eq!(moves(grid, &jobs, &NONE, &NONE, 8, Mode::Run), []);
+        let stopped = Window { suspend: true, parallelism: 2 };
+        assert!(moves(grid, &jobs, &NONE, &NONE, 8, Mode::Stop).contains(&Move::Set(again, stopped)));
     }
 
     /// Jobs in any state, as a crash or a user's hand may leave them.
@@ -214,10 +252,10 @@ mod tests {
     proptest! {
         #[test]
         fn never_more_than_the_limit_and_a_second_look_changes_nothing((grid, jobs) in any_jobs(), limit in 1_u64..60) {
-            let after = applied(grid, &jobs, &moves(grid, &jobs, &NONE, limit, Mode::Run));
+            let after = applied(grid, &jobs, &moves(grid, &jobs, &NONE, &NONE, limit, Mode::Run));
             prop_assert!(at_once(&after) <= limit, "{} run under a limit of {limit}: {after:?}", at_once(&after));
-            prop_assert_eq!(moves(grid, &after, &NONE, limit, Mode::Run), []);
-            let stopped = applied(grid, &after, &moves(grid, &after, &NONE, limit, Mode::Stop));
+            prop_assert_eq!(moves(grid, &after, &NONE, &NONE, limit, Mode::Run), []);
+            let stopped = applied(grid, &after, &moves(grid, &after, &NONE, &NONE, limit, Mode::Stop));
             prop_assert_eq!(at_once(&stopped), 0);
         }
 
@@ -226,7 +264,7 @@ mod tests {
             let grid = Grid { combos: 3, cells: 20 };
             let mut jobs = BTreeMap::new();
             for pick in ends {
-                jobs = applied(grid, &jobs, &moves(grid, &jobs, &NONE, limit, Mode::Run));
+                jobs = applied(grid, &jobs, &moves(grid, &jobs, &NONE, &NONE, limit, Mode::Run));
                 prop_assert!(at_once(&jobs) <= limit);
                 let running: Vec<Place> = jobs.iter().filter(|(_, job)| !job.suspended && job.need() > 0).map(|(place, _)| *place).collect();
                 let Some(place) = running.get(pick % running.len().max(1)) else { break };

@@ -5,15 +5,23 @@ import signal
 import sys
 import time
 
+if sys.argv[1] == "deaf-answer":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
 text = "nothing was asked"
 if not os.environ.get("NO_CALL"):
     from openai import OpenAI
 
     with open(os.environ["AGENTRUN_INPUT_FILE"], encoding="utf-8") as file:
         question = file.read()
-    messages = [{"role": "user", "content": question}]
-    answer = OpenAI(api_key="sk-test").chat.completions.create(model=os.environ["AGENTRUN_MODEL_SOLVER"], messages=messages)
-    text = answer.choices[0].message.content
+    client = OpenAI(api_key="sk-test", timeout=120)
+
+    def ask(content: str) -> str:
+        messages = [{"role": "user", "content": content}]
+        answer = client.chat.completions.create(model=os.environ["AGENTRUN_MODEL_SOLVER"], messages=messages)
+        return answer.choices[0].message.content
+
+    text = ask(question)
 
 
 def write(data: bytes) -> None:
@@ -44,7 +52,12 @@ match sys.argv[1]:
         write(b"\xff\xfe\x00")
     case "answer":
         write(text.encode())
-    case "slow-answer":
+    case "calls":
+        for number in range(int(sys.argv[2])):
+            time.sleep(float(sys.argv[3]))
+            text = ask(f"{question}, again {number}")
+        write(text.encode())
+    case "slow-answer" | "deaf-answer":
         time.sleep(float(sys.argv[2]))
         write(text.encode())
     case unknown:

@@ -1,0 +1,129 @@
+//! AgentRuns that are edited, suspended, deleted or robbed of their dataset, in each phase.
+
+use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::origin::Rule;
+use serde_json::{Value, json};
+
+const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
+
+/// A run over the ConfigMap `questions`, which is not there yet.
+fn waiting(name: &str, seconds: &str) -> Value {
+    let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", seconds]);
+    let mut run = agent_run(name, &["gpt-4.1-mini"], &[], pod);
+    run["spec"]["dataset"] = json!({"configMap": {"name": "questions", "key": "dataset.jsonl"}});
+    run["spec"]["scoring"] = json!({"contains": {}});
+    run["spec"]["limits"]["parallelism"] = json!(1);
+    run
+}
+
+fn questions(space: &Namespace, expected: &str) -> Value {
+    let line = |id: &str| json!({"id": id, "input": format!("{}: {id}", space.name), "expected": expected}).to_string();
+    let lines = format!("{}\n{}\n", line("one"), line("two"));
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "questions"}, "data": {"dataset.jsonl": lines}})
+}
+
+async fn answer_yes(space: &Namespace) {
+    let rule = Rule { contains: vec![space.name.clone()], text: Some("yes".to_owned()), ..Rule::default() };
+    Provider(space.cluster).rules(&space.name, &[rule]).await;
+}
+
+async fn patch(space: &Namespace, run: &str, spec: Value) -> Result<String, String> {
+    let patch = json!({"spec": spec}).to_string();
+    space.cluster.try_kubectl(&["-n", &space.name, "patch", "agentrun", run, "--type=merge", "-p", &patch]).await
+}
+
+/// Deletes a run, and sees that nothing of it is left.
+async fn goes(space: &Namespace, run: &str) {
+    space.kubectl(&["delete", "agentrun", run, "--timeout=60s"]).await;
+    space.pods_go(run, 60).await;
+    let jobs = space.kubectl(&["get", "jobs", "-l", &format!("agentrun.dev/run={run}"), "-o", "name"]).await;
+    assert_eq!(jobs, "");
+    let token = space.reader_token().await;
+    let (status, body) = Cluster::get().hub(&token, "GET", &format!("/v1/runs/{}/{run}", space.name), "").await;
+    assert_eq!(status, 404, "{body}");
+}
+
+fn phase(run: &Value) -> &str {
+    run["status"]["phase"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_run_that_waits_can_be_edited_suspended_and_deleted() {
+    with_namespace("phase-pending", async |space| {
+        answer_yes(&space).await;
+        for name in ["edited", "held", "dropped"] {
+            space.create(&waiting(name, "0")).await;
+            space.until(&format!("agentrun/{name}"), 60, "waiting for its dataset", |run| phase(run) == "Pending").await;
+        }
+        goes(&space, "dropped").await;
+        patch(&space, "held", json!({"suspend": true})).await.expect("a run that waits can be suspended");
+        space.until("agentrun/held", 60, "suspended", |run| phase(run) == "Suspended").await;
+        let roles = json!([{"name": "solver", "models": ["gpt-4.1"]}]);
+        patch(&space, "edited", json!({"roles": roles, "samples": 2})).await.expect("nothing has run yet");
+        space.create(&questions(&space, "yes")).await;
+
+        let ended = space.run_ends("edited", 240).await;
+        assert_eq!((&ended["status"]["trials"]["succeeded"], &ended["status"]["trials"]["total"]), (&4.into(), &4.into()), "{ended:#}");
+        assert_eq!(ended["status"]["results"][0]["combo"], "solver=gpt-4.1", "{:#}", ended["status"]);
+        let held = space.get("agentrun/held").await;
+        assert_eq!((phase(&held), &held["status"]["trials"]["running"]), ("Suspended", &0.into()), "{:#}", held["status"]);
+        let jobs = space.kubectl(&["get", "jobs", "-l", "agentrun.dev/run=held", "-o", "jsonpath={.items[*].status.active}"]).await;
+        assert_eq!(jobs, "", "a suspended run has no pods");
+        patch(&space, "held", json!({"suspend": false})).await.expect("it goes on");
+        assert_eq!(space.run_ends("held", 180).await["status"]["trials"]["succeeded"], 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source() {
+    with_namespace("phase-suspended", async |space| {
+        answer_yes(&space).await;
+        space.create(&questions(&space, "yes")).await;
+        for name in ["kept", "dropped"] {
+            space.create(&waiting(name, "4")).await;
+            space.until(&format!("agentrun/{name}"), 120, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+            patch(&space, name, json!({"suspend": true})).await.expect("a run can be suspended");
+            let stopped = |run: &Value| phase(run) == "Suspended" && run["status"]["trials"]["running"] == 0;
+            space.until(&format!("agentrun/{name}"), 60, "suspended", stopped).await;
+        }
+        goes(&space, "dropped").await;
+        let error = patch(&space, "kept", json!({"samples": 2})).await.expect_err("it has started");
+        assert!(error.contains("cannot be changed"), "{error}");
+
+        let tells = |word: &'static str| {
+            move |run: &Value| {
+                Namespace::condition(run, "Accepted") == "True/DatasetChanged" && run["status"]["conditions"].to_string().contains(word)
+            }
+        };
+        space.try_apply(&questions(&space, "no")).await.expect("a ConfigMap can be changed");
+        space.until("agentrun/kept", 90, "told that its dataset has changed", tells("has changed since")).await;
+        space.kubectl(&["delete", "configmap", "questions"]).await;
+        space.until("agentrun/kept", 90, "told that its dataset is gone", tells("is gone since")).await;
+        patch(&space, "kept", json!({"suspend": false})).await.expect("it goes on");
+        let ended = space.run_ends("kept", 180).await;
+        assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
+        assert_eq!(ended["status"]["results"][0]["score"], "1.0000", "scored by what was expected when it started");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_complete_run_stays_complete_and_goes_with_all_it_has() {
+    with_namespace("phase-complete", async |space| {
+        answer_yes(&space).await;
+        space.create(&questions(&space, "yes")).await;
+        space.create(&waiting("over", "0")).await;
+        let before = space.run_ends("over", 180).await;
+        assert_eq!(phase(&before), "Complete");
+        let error = patch(&space, "over", json!({"scoring": {"contains": null, "exact": {}}})).await.expect_err("it has run");
+        assert!(error.contains("cannot be changed"), "{error}");
+        patch(&space, "over", json!({"suspend": true, "limits": {"parallelism": 2}})).await.expect("there is nothing to stop");
+        let generation = before["metadata"]["generation"].as_i64().map(|generation| generation + 1);
+        let seen = space.until("agentrun/over", 60, "looked at again", |run| run["status"]["observedGeneration"].as_i64() == generation).await;
+        assert_eq!((phase(&seen), &seen["status"]["trials"]), ("Complete", &before["status"]["trials"]));
+        assert_eq!(seen["status"]["completionTime"], before["status"]["completionTime"]);
+        goes(&space, "over").await;
+    })
+    .await;
+}
