@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use agentrun_protocol::names::{
-    AGENT_ID_ANNOTATION, CELLS_ANNOTATION, CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, DATA_ID_ANNOTATION, GROUP, RUN_LABEL,
-    SCORING_LABEL,
+    AGENT_ID_ANNOTATION, CELLS_ANNOTATION, CHUNK_LABEL, COMBO_ID_ANNOTATION, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, DATA_ID_ANNOTATION,
+    GROUP, RUN_LABEL, SCORING_LABEL,
 };
 use agentrun_protocol::run::index_in;
 
@@ -169,7 +169,9 @@ pub fn identify(namespace: &str, name: &str, pod: &Facts, job: Option<&Facts>) -
                 chunk: number(&job.labels, CHUNK_LABEL)?,
                 index: match job.annotations.get(CELLS_ANNOTATION) {
                     None => own,
-                    Some(cells) => index_in(cells, own).ok_or_else(|| IdentityError::Number { pod: name.to_owned(), key: CELLS_ANNOTATION })?,
+                    Some(cells) => {
+                        index_in(cells, own).ok_or_else(|| IdentityError::Number { pod: name.to_owned(), key: CELLS_ANNOTATION })?
+                    }
                 },
             }
         }

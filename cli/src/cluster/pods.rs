@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use agentrun_protocol::{
-    names::{COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, RUN_LABEL, SCORING_LABEL, SIDECAR_CONTAINER},
+    names::{CELLS_ANNOTATION, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, RUN_LABEL, SCORING_LABEL, SIDECAR_CONTAINER},
     query::Filter,
+    run::index_in,
 };
 use futures::{AsyncBufReadExt, Stream, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -69,7 +70,9 @@ impl Cluster {
 fn order(pod: &Pod) -> (String, u64, String) {
     let scoring = pod.labels().contains_key(SCORING_LABEL);
     let combo = pod.labels().get(COMBO_LABEL).and_then(|combo| combo.parse::<u64>().ok()).unwrap_or(u64::MAX);
-    let index = pod.annotations().get(COMPLETION_INDEX_ANNOTATION).and_then(|index| index.parse().ok()).unwrap_or(u64::MAX);
+    let own: Option<u64> = pod.annotations().get(COMPLETION_INDEX_ANNOTATION).and_then(|index| index.parse().ok());
+    let index = own.and_then(|own| pod.annotations().get(CELLS_ANNOTATION).map_or(Some(own), |cells| index_in(cells, own)));
+    let index = index.unwrap_or(u64::MAX);
     (format!("{}{combo:020}", u8::from(scoring)), index, pod.name_any())
 }
 
@@ -102,6 +105,8 @@ mod tests {
             [("a", "10", "0"), ("b", "2", "10"), ("c", "2", "9")].map(|(name, combo, index)| order(&pod(name, combo, index, json!({}))));
         pods.sort();
         assert_eq!(pods.map(|(_, _, name)| name), ["c", "b", "a"]);
+        let again = order(&pod("again", "2", "1", json!({CELLS_ANNOTATION: "3,12"})));
+        assert_eq!(again.1, 12, "a trial that is tried again has its place");
     }
 
     #[test]

@@ -141,7 +141,6 @@ impl JobView {
     pub fn need(&self) -> u64 {
         if self.ended { 0 } else { self.completions.saturating_sub(self.succeeded.count() + self.failed.count()) }
     }
-
 }
 
 /// The cells that a Job's own indexes stand for.
@@ -330,7 +329,10 @@ mod tests {
         .unwrap();
         let (place, view) = JobView::read(&job).unwrap();
         assert_eq!((place, view.need()), (Place::first(1, 3), 3));
-        assert_eq!((view.cells.to_string(), view.succeeded.to_string(), view.failed.to_string()), ("0-9".into(), "0-4,6".into(), "5".into()));
+        assert_eq!(
+            (view.cells.to_string(), view.succeeded.to_string(), view.failed.to_string()),
+            ("0-9".into(), "0-4,6".into(), "5".into())
+        );
         assert_eq!(JobView::read(&Job::default()), None);
     }
 }

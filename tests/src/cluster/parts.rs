@@ -83,8 +83,8 @@ impl Cluster {
         std::os::unix::fs::chown(&folder, Some(65532), Some(65532)).expect("the cluster's tests run as root");
         let hub: Value = serde_json::from_str(&self.kubectl(&["-n", SYSTEM, "get", "statefulset/agentrun-hub", "-o", "json"]).await)
             .expect("kubectl prints JSON");
-        let before: Vec<String> = serde_json::from_value(hub["spec"]["template"]["spec"]["containers"][0]["args"].clone())
-            .expect("arguments are words");
+        let before: Vec<String> =
+            serde_json::from_value(hub["spec"]["template"]["spec"]["containers"][0]["args"].clone()).expect("arguments are words");
         let mut small: Vec<String> = before.iter().filter(|word| !word.starts_with("--data=")).cloned().collect();
         small.extend(["--data=/var/lib/agentrun/small".to_owned(), format!("--data-size={size}")]);
         self.hub_has(&small).await;

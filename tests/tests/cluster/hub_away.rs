@@ -67,7 +67,8 @@ async fn a_hub_that_dies_with_calls_in_flight_goes_on_where_it_was() {
         provider.rules("hub-dies", &[slow]).await;
         let questions = [format!("{marker} a"), format!("{marker} b"), format!("{marker} c"), format!("{marker} d")];
         let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-        let mut run = agent_run("steady", &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
+        let mut run =
+            agent_run("steady", &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 0});
         space.create(&run).await;
         for calls in [1, 3] {
@@ -100,7 +101,8 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
         let large = |name: &str| {
             let questions: Vec<String> = (0..3).map(|index| format!("{marker} {index} of {name}")).collect();
             let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-            let mut run = agent_run(name, &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
+            let mut run =
+                agent_run(name, &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
             run["spec"]["cache"] = json!({"mode": "Off"});
             run["spec"]["limits"] = json!({"parallelism": 1, "retries": 0});
             run

@@ -68,13 +68,7 @@ fn stop(jobs: &BTreeMap<Place, JobView>) -> Vec<Move> {
     running.map(|(place, job)| Move::Set(*place, Window { suspend: true, parallelism: job.parallelism })).collect()
 }
 
-fn share(
-    places: &BTreeSet<Place>,
-    jobs: &BTreeMap<Place, JobView>,
-    missing: impl Fn(Place) -> u64,
-    limit: u64,
-    mode: Mode,
-) -> Vec<Move> {
+fn share(places: &BTreeSet<Place>, jobs: &BTreeMap<Place, JobView>, missing: impl Fn(Place) -> u64, limit: u64, mode: Mode) -> Vec<Move> {
     let mut moves = Vec::new();
     let mut created = 0;
     let mut left = limit;
