@@ -220,6 +220,23 @@ fn the_last_pods_of_a_complete_run_end_by_themselves_unless_they_take_long() {
 }
 
 #[test]
+fn what_was_lost_is_the_next_jobs() {
+    let run = run(json!({}), 10);
+    let mut seen = seen(&[job(10, 0), job(10, 0)], 18);
+    told(&mut seen).lost = vec![(1, 0, "4,7".to_owned())];
+    told(&mut seen).harvested = vec![(0, 0, "0-9".to_owned()), (1, 0, "0-3,5-6,8-9".to_owned())];
+    let plan = decide(&run, &seen);
+    assert_eq!((phase(&plan), plan.create.len(), plan.change.len()), ("Running", 1, 0));
+    let job = &plan.create[0];
+    assert_eq!((&job["metadata"]["name"], &job["spec"]["completions"]), (&json!("math-c1-k0-r1"), &json!(2)));
+    assert_eq!(job["metadata"]["annotations"], json!({"agentrun.dev/cells": "4,7"}));
+    let stopped = Run { spec: Ok(crate::testing::spec(json!({"suspend": true}))), ..run.clone() };
+    assert!(decide(&stopped, &seen).create.is_empty());
+    seen.hub = HubView::Away("ask the hub: connection refused".into());
+    assert!(decide(&run, &seen).create.is_empty());
+}
+
+#[test]
 fn what_was_not_observed_is_explained() {
     let table = [
         (json!(["Connect"]), 0, "add Dns to spec.capture"),
