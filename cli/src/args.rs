@@ -1,12 +1,20 @@
 //! The command line, and nothing else.
 
-use std::{path::PathBuf, str::FromStr};
+mod cluster;
+mod inject;
+mod since;
+mod upstream;
 
-use agentrun_llm::provider::{Hosts, Shape};
-use agentrun_sidecar::{CacheMode, CaptureMode, UpstreamRule};
+use std::path::PathBuf;
+
+use agentrun_sidecar::{CacheMode, CaptureMode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use cluster::{Apply, Delete, Logs, Place, Target, Watch};
+pub(crate) use inject::{Inject, InjectOutput};
+pub(crate) use since::Since;
+pub(crate) use upstream::Upstream;
 
 /// Find out which combination of models in an agent is best, at what cost.
 #[derive(Debug, Parser)]
@@ -47,113 +55,6 @@ pub(crate) enum Verb {
     Validate(Validate),
     /// Print a completion script for a shell
     Completion(Completion),
-}
-
-/// Which cluster.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Cluster")]
-pub(crate) struct Target {
-    /// The cluster's namespace [default: the kubeconfig's]
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub(crate) namespace: Option<String>,
-    /// The kubeconfig's context
-    #[arg(long, value_name = "CONTEXT")]
-    pub(crate) context: Option<String>,
-    /// The kubeconfig [default: what KUBECONFIG names, else ~/.kube/config, else the pod's own service account]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The namespace that AgentRun is installed in
-    #[arg(long, value_name = "NAMESPACE", env = "AGENTRUN_SYSTEM_NAMESPACE", default_value = "agentrun-system")]
-    pub(crate) system_namespace: String,
-}
-
-/// This machine's runs, or a cluster's.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Place {
-    /// Look in the cluster; -n, --context and --kubeconfig say so as well
-    #[arg(long, conflicts_with = "simulated")]
-    pub(crate) cluster: bool,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-impl Place {
-    /// The cluster that is to be looked at; `None`: this machine.
-    pub(crate) fn cluster(&self) -> Option<&Target> {
-        let Target { namespace, context, kubeconfig, .. } = &self.target;
-        (self.cluster || namespace.is_some() || context.is_some() || kubeconfig.is_some()).then_some(&self.target)
-    }
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Apply {
-    /// The manifest: an AgentRun in YAML or JSON
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Ask the cluster whether it would take it, and change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Watch {
-    /// The run
-    pub(crate) name: String,
-    /// How the result is written
-    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Logs {
-    /// The run
-    pub(crate) name: String,
-    /// The pods of this datapoint
-    #[arg(long, value_name = "X")]
-    pub(crate) data_id: Option<String>,
-    /// The pods of this combo
-    #[arg(long, value_name = "Y")]
-    pub(crate) combo_id: Option<String>,
-    /// The sidecars instead of the agents
-    #[arg(long)]
-    pub(crate) sidecar: bool,
-    /// Go on as pods print more
-    #[arg(long)]
-    pub(crate) follow: bool,
-    /// The last N lines of each pod
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
-    pub(crate) tail: Option<i64>,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Delete {
-    /// The run
-    pub(crate) name: String,
-    /// Do not wait until it is gone
-    #[arg(long)]
-    pub(crate) no_wait: bool,
-    #[command(flatten)]
-    pub(crate) target: Target,
-}
-
-/// Where calls go.
-#[derive(Args, Debug, Default)]
-pub(crate) struct Upstream {
-    /// Read the calls of one more LLM host; SHAPE is openai (the default), anthropic, gemini, cohere, bedrock or mistral. May be repeated
-    #[arg(long = "provider", value_name = "NAME=URL[,SHAPE]")]
-    pub(crate) providers: Vec<Provider>,
-    /// Answer HOST's calls at URL: a gateway, a server of your own, a test. May be repeated
-    #[arg(long = "upstream", value_name = "HOST=URL")]
-    pub(crate) rules: Vec<UpstreamRule>,
-    /// Trust the certificates in this PEM file upstream, beside the system's. May be repeated
-    #[arg(long = "upstream-ca", value_name = "FILE")]
-    pub(crate) authorities: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -309,50 +210,6 @@ pub(crate) struct Validate {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Inject {
-    /// The manifest: a Pod, Job, CronJob, Deployment, AgentRun, …; several in one file; `-` reads stdin
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Capture layers, as in Connect,Dns,BaseUrl [default: Connect; an AgentRun says its own]
-    #[arg(long, value_name = "LIST")]
-    pub(crate) capture: Option<Layers>,
-    /// Label pods that name no run
-    #[arg(long, value_name = "NAME")]
-    pub(crate) run: Option<String>,
-    /// The sidecar's image
-    #[arg(long, value_name = "IMAGE")]
-    pub(crate) image: Option<String>,
-    /// The hub's URL
-    #[arg(long, value_name = "URL")]
-    pub(crate) hub_url: Option<String>,
-    /// A PEM file with what the hub's certificate must chain to; the webhook fills it in otherwise
-    #[arg(long, value_name = "FILE")]
-    pub(crate) hub_ca: Option<PathBuf>,
-    /// What is shown: what changes, or the whole
-    #[arg(short, long, value_name = "FORMAT", default_value = "diff")]
-    pub(crate) output: InjectOutput,
-}
-
-/// Capture layers in pods.
-#[derive(Clone, Debug)]
-pub(crate) struct Layers(pub(crate) Vec<agentrun_crds::network::CaptureMode>);
-
-impl FromStr for Layers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        agentrun_operator::inject::parse_layers(text).map(Self)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum InjectOutput {
-    Diff,
-    Yaml,
-    Json,
-}
-
-#[derive(Args, Debug)]
 pub(crate) struct Completion {
     /// The shell
     pub(crate) shell: Shell,
@@ -373,69 +230,6 @@ pub(crate) enum ExportFormat {
     Parquet,
 }
 
-/// An LLM host beyond the built-in ones.
-#[derive(Clone, Debug)]
-pub(crate) struct Provider {
-    pub(crate) name: String,
-    pub(crate) base_url: String,
-    pub(crate) shape: Shape,
-}
-
-impl FromStr for Provider {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, rest) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=URL[,SHAPE]"))?;
-        let (base_url, shape) = rest.rsplit_once(',').unwrap_or((rest, "openai"));
-        let shape = match shape {
-            "openai" => Shape::OpenAi,
-            "anthropic" => Shape::Anthropic,
-            "gemini" => Shape::Gemini,
-            "cohere" => Shape::Cohere,
-            "bedrock" => Shape::Bedrock,
-            "mistral" => Shape::Mistral,
-            other => return Err(format!("`{other}` is no shape; use openai, anthropic, gemini, cohere, bedrock or mistral")),
-        };
-        // What is wrong with the URL is known to the host table alone.
-        Hosts::builtin().add(name, base_url, shape).map_err(|error| error.to_string())?;
-        Ok(Self { name: name.to_owned(), base_url: base_url.to_owned(), shape })
-    }
-}
-
-impl Upstream {
-    /// Adds the providers that the command line names.
-    pub(crate) fn add_to(&self, hosts: &mut Hosts) {
-        for provider in &self.providers {
-            hosts.add(&provider.name, &provider.base_url, provider.shape).expect("checked when it was parsed");
-        }
-    }
-}
-
-/// A moment: a timestamp, or a span before now.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Since(pub(crate) Timestamp);
-
-impl FromStr for Since {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(timestamp) = text.parse() {
-            return Ok(Self(timestamp));
-        }
-        let refusal = || format!("`{text}` is neither a time (2026-11-22T10:00:00Z) nor a span (90s, 15m, 2h, 7d)");
-        let unit = text.chars().last().ok_or_else(refusal)?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return Err(refusal()),
-        };
-        let count: u32 = text[..text.len() - 1].parse().map_err(|_| refusal())?;
-        Timestamp::now().checked_sub(SignedDuration::from_secs(i64::from(count) * seconds)).map(Self).map_err(|_| refusal())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -445,42 +239,5 @@ mod tests {
     #[test]
     fn the_arguments_hold_together() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn any_word_of_a_cluster_means_the_cluster() {
-        let place = |flags: &[&str]| {
-            let arguments = Arguments::try_parse_from(["agentrun", "get", "run"].iter().chain(flags)).map_err(|error| error.to_string())?;
-            let Verb::Get(get) = arguments.verb else { panic!("get") };
-            Ok::<_, String>(get.place.cluster().is_some())
-        };
-        assert_eq!(place(&[]), Ok(false));
-        for flags in [&["-n", "team"][..], &["--cluster"], &["--context", "c"], &["--kubeconfig", "f"]] {
-            assert_eq!(place(flags), Ok(true), "{flags:?}");
-        }
-        assert!(place(&["--cluster", "--simulated"]).is_err());
-    }
-
-    #[test]
-    fn a_provider_is_a_name_a_url_and_perhaps_a_shape() {
-        let provider: Provider = "house=https://llm.example/v1,anthropic".parse().unwrap();
-        assert_eq!(
-            (provider.name.as_str(), provider.base_url.as_str(), provider.shape),
-            ("house", "https://llm.example/v1", Shape::Anthropic)
-        );
-        assert_eq!("house=http://localhost:11434".parse::<Provider>().unwrap().shape, Shape::OpenAi);
-        for wrong in ["house", "house=llm.example", "house=https://llm.example,cobol"] {
-            assert!(wrong.parse::<Provider>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_moment_is_a_time_or_a_span() {
-        assert_eq!("2026-11-22T10:00:00Z".parse::<Since>().unwrap().0.to_string(), "2026-11-22T10:00:00Z");
-        let hour = Timestamp::now().duration_since("1h".parse::<Since>().unwrap().0);
-        assert!((3590..=3610).contains(&hour.as_secs()), "{hour}");
-        for wrong in ["", "1", "h", "-1h", "1w", "99999999999d", "é"] {
-            assert!(wrong.parse::<Since>().is_err(), "{wrong}");
-        }
     }
 }

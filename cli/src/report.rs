@@ -1,7 +1,5 @@
 //! A run as it stands: the resource with its status, and the ranking behind it.
 
-pub(crate) mod cluster;
-
 use std::fmt;
 
 use agentrun_crds::{
@@ -51,6 +49,18 @@ impl From<Stored> for Standing {
             Stored::Suspended => Self::Suspended,
             Stored::Complete => Self::Complete,
             Stored::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<Phase> for Standing {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Pending => Self::Pending,
+            Phase::Running => Self::Running,
+            Phase::Suspended => Self::Suspended,
+            Phase::Complete => Self::Complete,
+            Phase::Failed => Self::Failed,
         }
     }
 }
@@ -121,6 +131,13 @@ impl Report {
         Ok(Self { resource, ranked, summary, phase: phase.into(), simulated })
     }
 
+    /// A run as a cluster's operator sees it. The ranking is as long as the status holds.
+    pub(crate) fn of_resource(resource: AgentRun) -> Self {
+        let status = resource.status.clone().unwrap_or_default();
+        let ranked = status.results.iter().map(Ranked::from).collect();
+        Self { ranked, summary: status.summary(), phase: status.phase.into(), simulated: false, resource }
+    }
+
     /// The run's name.
     pub(crate) fn name(&self) -> &str {
         &self.resource.metadata.name
@@ -162,5 +179,45 @@ fn condition(run: &RunRecord, phase: Stored, summary: &Summary) -> Condition {
         last_transition_time: run.finished.unwrap_or(run.started).to_string(),
         reason: reason.to_owned(),
         message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentrun_crds::manifest;
+    use serde_json::json;
+
+    use super::*;
+    use crate::view;
+
+    #[test]
+    fn a_clusters_run_is_shown_as_this_machines_are() {
+        let resource = json!({
+            "apiVersion": "agentrun.dev/v1alpha1",
+            "kind": "AgentRun",
+            "metadata": {"name": "word-problems"},
+            "spec": {
+                "roles": [{"name": "solver", "models": ["a", "b"]}],
+                "dataset": {"items": [{"input": "1+1?", "expected": 2}]},
+                "template": {"spec": {"containers": [{"name": "agent", "image": "agent"}]}},
+                "scoring": {"numeric": {}},
+            },
+            "status": {
+                "phase": "Running",
+                "trials": {"total": 4, "pending": 1, "running": 1, "succeeded": 2, "failed": 0, "unobserved": 0},
+                "calls": {"total": 9, "cached": 3, "failed": 1, "unreadable": 0},
+                "spend": {"usd": "0.1250", "savedUsd": "0.0500", "unpriced": 0},
+                "results": [{
+                    "rank": 1, "combo": "solver=a", "models": {"solver": "a"}, "trials": 2, "failed": 0, "score": "0.500000",
+                    "standardError": "0.250000", "latencySeconds": "1.500000", "usd": "0.0625", "tiedWithBest": true, "pareto": true,
+                }],
+            },
+        });
+        let report = Report::of_resource(manifest::from_value(&resource).unwrap());
+        let text = view::run::text(&report);
+        for part in ["word-problems: running, 2 of 4 trials, 1 running", "50.0 %", "25.0 %", "1.50 s", "$0.1250 spent, $0.0500 saved"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert_eq!(view::run::columns(&report).rows[0][..3], ["1", "solver=a", "a"]);
     }
 }

@@ -5,7 +5,7 @@ use agentrun_eval::decimal;
 use agentrun_eval::rank::{Objective, Ranked};
 use agentrun_eval::score::{CommandScorer, Contains, Exact, JsonPointer, Numeric, Pattern, ScoreError, Scorer, Scoring};
 use agentrun_eval::select::{Method, Spec};
-use agentrun_eval::summary::Summary;
+use agentrun_eval::summary::{self, CallTotals, Summary};
 use indexmap::IndexMap;
 
 use crate::agent_run::{AgentRunSpec, ComboSpec, SelectionMethod};
@@ -104,6 +104,55 @@ impl AgentRunStatus {
             best: ranked.first().map(|first| Best { combo: first.combo.clone(), tied: count(tied as u64) }),
             failures: summary.failures.iter().map(|group| failure_count(group, combos)).collect(),
             ..Self::default()
+        }
+    }
+
+    /// The counters that [`AgentRunStatus::of`] was given, without the failures.
+    pub fn summary(&self) -> Summary {
+        let number = |count: i64| u64::try_from(count).unwrap_or_default();
+        let (trials, calls, spend) = (&self.trials, &self.calls, &self.spend);
+        Summary {
+            trials: summary::TrialCounts {
+                total: number(trials.total),
+                pending: number(trials.pending),
+                running: number(trials.running),
+                succeeded: number(trials.succeeded),
+                failed: number(trials.failed),
+                unobserved: number(trials.unobserved),
+            },
+            calls: CallTotals {
+                total: number(calls.total),
+                cached: number(calls.cached),
+                failed: number(calls.failed),
+                unreadable: number(calls.unreadable),
+                unpriced: number(spend.unpriced),
+                spent_usd: spend.usd.parse().unwrap_or_default(),
+                saved_usd: spend.saved_usd.parse().unwrap_or_default(),
+            },
+            failures: Vec::new(),
+        }
+    }
+}
+
+/// A row of the ranking, as far as a status tells it: without its combo's number and its objective, for which place and score stand.
+impl From<&RankedCombo> for Ranked {
+    fn from(row: &RankedCombo) -> Self {
+        let real = |text: &String| text.parse().unwrap_or(f64::NAN);
+        let number = |count: i64| usize::try_from(count).unwrap_or_default();
+        Self {
+            rank: number(row.rank),
+            index: number(row.rank).saturating_sub(1),
+            combo: row.combo.clone(),
+            models: row.models.clone(),
+            trials: number(row.trials),
+            failed: number(row.failed),
+            score: real(&row.score),
+            standard_error: row.standard_error.as_ref().map(real),
+            latency_seconds: real(&row.latency_seconds),
+            usd: row.usd.as_ref().and_then(|usd| usd.parse().ok()),
+            objective: real(&row.score),
+            tied_with_best: row.tied_with_best,
+            pareto: row.pareto,
         }
     }
 }

@@ -8,4 +8,5 @@ mod full;
 mod hostile;
 mod mistakes;
 mod schema;
+mod status;
 mod yaml;

@@ -1,6 +1,7 @@
 //! Which hosts are LLM hosts, whose they are, and what their paths mean.
 
 mod endpoint;
+mod format;
 mod framing;
 mod hosts;
 
@@ -14,8 +15,10 @@ pub(crate) mod responses;
 
 use std::collections::HashMap;
 
-pub use endpoint::{Endpoint, Format};
-pub(crate) use endpoint::{path_model_span, split_query};
+pub use endpoint::Endpoint;
+pub(crate) use endpoint::split_query;
+pub use format::Format;
+pub(crate) use format::path_model_span;
 pub use framing::Framing;
 
 /// The family of request and error shapes that a host speaks.

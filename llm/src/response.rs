@@ -9,6 +9,7 @@ pub(crate) mod count;
 pub(crate) mod dialect;
 pub(crate) mod frame;
 pub(crate) mod gathered;
+pub(crate) mod out;
 
 use serde_json::Value;
 

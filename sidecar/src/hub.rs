@@ -9,7 +9,7 @@ use std::{
 
 use agentrun_protocol::{query::Problem, trial::FIRST_SEQUENCE_HEADER};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -24,9 +24,10 @@ use rustls::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub(crate) use crate::hub::backoff::Backoff;
+pub(crate) use crate::hub::{ask::Ask, backoff::Backoff};
 use crate::{hub::names::Names, upstream::last_cause};
 
+mod ask;
 mod backoff;
 mod names;
 
@@ -36,8 +37,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(4);
 /// How long calls wait for a hub that was there and is not: a restart takes less.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most bytes of an answer other than a stored entry.
-const ANSWER_BYTES: usize = 64 << 20;
 
 /// What can go wrong with the hub.
 #[derive(Debug, Error)]
@@ -114,51 +113,6 @@ pub struct Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Hub").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-/// A request to the hub.
-pub(crate) struct Ask<'a> {
-    method: Method,
-    path: &'a str,
-    body: Bytes,
-    content_type: &'static str,
-    first_sequence: Option<u64>,
-    /// How long the answer may take.
-    within: Duration,
-    waits: bool,
-    limit: usize,
-}
-
-impl<'a> Ask<'a> {
-    pub(crate) fn get(path: &'a str) -> Self {
-        Self::new(Method::GET, path, Bytes::new(), "")
-    }
-
-    pub(crate) fn delete(path: &'a str) -> Self {
-        Self::new(Method::DELETE, path, Bytes::new(), "")
-    }
-
-    pub(crate) fn put(path: &'a str, body: Bytes) -> Self {
-        Self::new(Method::PUT, path, body, "application/octet-stream")
-    }
-
-    /// A JSON message. What cannot be written as JSON (no message of ours) is sent empty, and refused.
-    pub(crate) fn post(path: &'a str, message: &impl serde::Serialize) -> Self {
-        Self::new(Method::POST, path, serde_json::to_vec(message).unwrap_or_default().into(), "application/json")
-    }
-
-    pub(crate) fn lines(path: &'a str, lines: Bytes, first_sequence: Option<u64>) -> Self {
-        Self { first_sequence, ..Self::new(Method::POST, path, lines, "application/jsonl") }
-    }
-
-    /// Allows for a hub that takes its time on purpose.
-    pub(crate) fn waiting(self, longest: Duration) -> Self {
-        Self { waits: true, within: self.within + longest, ..self }
-    }
-
-    fn new(method: Method, path: &'a str, body: Bytes, content_type: &'static str) -> Self {
-        Self { method, path, body, content_type, first_sequence: None, within: Duration::from_secs(15), waits: false, limit: ANSWER_BYTES }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod journal;
 mod memory;
 mod metrics;
 mod miss;
+mod open;
 mod pass;
 pub mod pod;
 mod record;
@@ -53,10 +54,8 @@ use agentrun_llm::provider::Hosts;
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Semaphore,
-    task::JoinHandle,
 };
 
 use crate::{
@@ -65,12 +64,11 @@ use crate::{
     drain::Drain,
     error::Refusal,
     fingerprint::Fingerprints,
-    front::Entrance,
     held::Bodies,
     journal::Journal,
     metrics::Metrics,
+    open::{Port, listen},
     resolve::Resolver,
-    session::Live,
     tls::{
         ca::{Authority, CaError},
         client, files,
@@ -83,6 +81,7 @@ pub use crate::{
     cache::disk::{CacheError, CacheStats, clear as clear_cache, stats as cache_stats},
     config::{CacheConfig, CacheMode, CaptureMode, Config, Limits, UpstreamRule},
     journal::JournalError,
+    open::{ListenError, OpenSession},
     session::{Attribution, Session, Totals},
     sqlite::SqliteError,
     tls::files::TrustFileError,
@@ -107,15 +106,6 @@ pub enum StartError {
     /// The journal's file is unusable.
     #[error("open the journal")]
     Journal(#[from] JournalError),
-}
-
-/// Why a port cannot be opened.
-#[derive(Debug, Error)]
-#[error("listen on {address}")]
-pub struct ListenError {
-    address: SocketAddr,
-    #[source]
-    source: io::Error,
 }
 
 /// What all sessions of a proxy share.
@@ -257,11 +247,8 @@ impl Sidecar {
     }
 
     /// Opens a session on a port that is bound already.
-    fn serve(&self, session: Session, (listener, address): Port) -> OpenSession {
-        let live = Live::new(session, self.proxy.drain.child());
-        let mut open = OpenSession { proxy: self.proxy.clone(), live, address, entrances: Vec::new() };
-        open.accept((listener, address), Entrance::Proxy);
-        open
+    fn serve(&self, session: Session, port: Port) -> OpenSession {
+        OpenSession::new(self.proxy.clone(), session, port)
     }
 
     /// Opens the admin port: `/startupz`, `/readyz`, `/healthz`, `/metrics`. Returns its address.
@@ -287,54 +274,6 @@ impl Sidecar {
         let ended = self.proxy.drain.close(grace).await;
         self.flush().await;
         ended
-    }
-}
-
-/// A session whose port is open.
-pub struct OpenSession {
-    proxy: Arc<Proxy>,
-    live: Arc<Live>,
-    address: SocketAddr,
-    entrances: Vec<(SocketAddr, JoinHandle<()>)>,
-}
-
-impl OpenSession {
-    /// Where the session listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Opens the entrance for clients that were made to resolve LLM hosts to `address`: TLS from the first byte, for whom its server name says.
-    /// Returns where it listens. Give [`CaptureMode::Dns`] in the configuration, else upstream names may be looked up in the `/etc/hosts` that
-    /// leads here.
-    pub async fn open_dns(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
-        let port = listen(address).await?;
-        let address = port.1;
-        self.accept(port, Entrance::Dns);
-        Ok(address)
-    }
-
-    /// What its calls add up to so far.
-    pub fn totals(&self) -> Totals {
-        self.live.totals()
-    }
-
-    /// Closes the port, lets running calls end within `grace`, and writes their records.
-    pub async fn close(self, grace: Duration) -> Totals {
-        self.live.drain.close(grace).await;
-        for (address, accepting) in &self.entrances {
-            accepting.abort();
-            self.proxy.network.ourselves().closed(*address);
-        }
-        self.proxy.flush().await;
-        self.live.totals()
-    }
-
-    fn accept(&mut self, (listener, address): Port, entrance: Entrance) {
-        // Known before the first call can come, so that none leads back here.
-        self.proxy.network.ourselves().opened(address);
-        let accepting = front::accept(self.proxy.clone(), self.live.clone(), listener, entrance);
-        self.entrances.push((address, tokio::spawn(accepting)));
     }
 }
 
@@ -392,14 +331,4 @@ fn random() -> [u8; 10] {
     // A UUID of version 7 begins with its time; its randomness is behind.
     random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
     random
-}
-
-/// A bound port and its address.
-type Port = (TcpListener, SocketAddr);
-
-async fn listen(address: SocketAddr) -> Result<Port, ListenError> {
-    let failed = |source| ListenError { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }

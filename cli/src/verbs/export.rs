@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use agentrun_eval::report::{self, Table};
+use agentrun_eval::{
+    rank::Ranked,
+    report::{self, Table},
+};
 use agentrun_protocol::query::Filter;
 use anyhow::Context as _;
 
@@ -10,7 +13,7 @@ use super::{COMPLETE, Context, Refused};
 use crate::{
     args::{self, ExportFormat},
     cluster::Cluster,
-    report::{Report, cluster::ranked},
+    report::Report,
     view,
 };
 
@@ -53,7 +56,7 @@ async fn of_cluster(arguments: &args::Export, cluster: &Cluster) -> anyhow::Resu
         return Ok(view::trials::columns_of_hub(&trials));
     }
     let results = hub.results(&arguments.name).await?;
-    let ranked: Vec<_> = results.iter().map(ranked).collect();
+    let ranked: Vec<_> = results.iter().map(Ranked::from).collect();
     Ok(view::with_column(report::csv(&ranked), "simulated", "false"))
 }
 

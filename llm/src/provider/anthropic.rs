@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::{Counts, report};
-use crate::response::frame::{Body, Frames, Out, pieces, place, text};
+use crate::response::frame::{Body, Frames, place, text};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::{Usage, sum};
 
 /// Reads `usage`. Anthropic's `input_tokens` leaves cached tokens out, so they are added.

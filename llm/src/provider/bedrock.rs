@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::provider::anthropic::BEDROCK_METRICS;
 use crate::response::count::{Counts, count};
-use crate::response::frame::{Body, Frames, Out, pieces, place, text, without};
+use crate::response::frame::{Body, Frames, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::{MAX_COUNT, Usage};
 
 /// Reads Converse's `usage`, whose `inputTokens` leaves cached tokens out.

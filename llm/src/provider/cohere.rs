@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::Counts;
-use crate::response::frame::{Body, Frames, Out, pieces, place, text, without};
+use crate::response::frame::{Body, Frames, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::{Usage, sum};
 
 /// Reads `usage` (version 2) or `meta` (version 1, embeddings). The billed units are what is paid; where they are not

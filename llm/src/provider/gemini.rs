@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::{Counts, count, report};
-use crate::response::frame::{Body, Frame, Frames, Out, pieces, place, text, without};
+use crate::response::frame::{Body, Frame, Frames, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::{Usage, sum};
 
 /// Reads `usageMetadata`. Thoughts are output that `candidatesTokenCount` leaves out, and tool results are input that

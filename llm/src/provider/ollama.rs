@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::Counts;
-use crate::response::frame::{Body, Frames, Out, pieces, text, without};
+use crate::response::frame::{Body, Frames, text, without};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::Usage;
 
 /// Reads `prompt_eval_count` and `eval_count`. Ollama leaves the first out when the prompt was in its own cache.

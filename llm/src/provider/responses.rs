@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::{Counts, count, report};
-use crate::response::frame::{Body, Frames, Out, pieces, place, text};
+use crate::response::frame::{Body, Frames, place, text};
 use crate::response::gathered::{Gathered, error_of};
+use crate::response::out::{Out, pieces};
 use crate::usage::Usage;
 
 /// Reads `usage`. Cached and reasoned tokens are inside the totals.

@@ -2,8 +2,9 @@
 
 use super::dialect::{self, Dialect};
 use super::filter::UsageChunkFilter;
-use super::frame::{self, Body, Frames, Out};
+use super::frame::{self, Body, Frames};
 use super::gathered::error_of;
+use super::out::{self, Out};
 use crate::provider::{Endpoint, Format, Framing};
 
 /// The answer `body`, which came as `from`, in the form `to`; `with_usage_chunk` says whether the client of an OpenAI
@@ -47,7 +48,7 @@ pub fn convert(endpoint: &Endpoint, from: Framing, to: Framing, body: &[u8], wit
     if from == to {
         return Some(body.to_vec());
     }
-    frame::join(endpoint.format, to, &replayed(frames)?)
+    out::join(endpoint.format, to, &replayed(frames)?)
 }
 
 fn from_plain(endpoint: &Endpoint, dialect: Dialect, frames: &Frames, to: Framing, body: &[u8], with_usage_chunk: bool) -> Option<Vec<u8>> {
@@ -59,7 +60,7 @@ fn from_plain(endpoint: &Endpoint, dialect: Dialect, frames: &Frames, to: Framin
         return Some(body.to_vec());
     }
     let events = dialect::spread(dialect, endpoint.format, endpoint.shape, message, with_usage_chunk)?;
-    frame::join(endpoint.format, to, &events)
+    out::join(endpoint.format, to, &events)
 }
 
 /// The forms a format's answers have.

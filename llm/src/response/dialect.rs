@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::count::Counts;
-use super::frame::{Body, Frames, Out};
+use super::frame::{Body, Frames};
 use super::gathered::Gathered;
+use super::out::Out;
 use crate::provider::{Format, Shape, anthropic, bedrock, chat, cohere, gemini, ollama, responses};
 use crate::usage::Usage;
 

@@ -1,0 +1,151 @@
+//! Writes records: what calls share is written once.
+
+use std::sync::Arc;
+
+use quick_cache::unsync::Cache as Bounded;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::{
+    AnswerText, Recorded, Shared,
+    body::{self, BodyId},
+    spool::Spool,
+};
+use crate::{batch::Sink, cache::disk::Disk, session::Live};
+
+/// What is remembered to stand in the file, of each kind.
+const KNOWN: usize = 16 << 10;
+
+/// The writing end's other half, on a thread of its own.
+pub(super) struct Writer {
+    connection: Connection,
+    known: Known,
+    answers: Option<Arc<Disk>>,
+    spool: Option<Arc<Spool>>,
+}
+
+/// Rows that stand in the file, by what they hold.
+pub(super) struct Known {
+    pub(super) bodies: Bounded<BodyId, i64>,
+    details: Bounded<Shared, i64>,
+    sessions: Bounded<u64, i64>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { bodies: Bounded::new(KNOWN), details: Bounded::new(KNOWN), sessions: Bounded::new(KNOWN) }
+    }
+}
+
+impl Sink for Writer {
+    type Item = Recorded;
+
+    fn write(&mut self, batch: &[Recorded]) -> Result<(), String> {
+        self.trim();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // An answer that cannot be written is no reason to lose the record; the cache says so itself.
+        self.answers.as_ref().map(|answers| answers.flush_blocking().ok());
+        self.insert(batch).map_err(|error| {
+            // What this batch claimed to have written is not there.
+            self.known = Known::default();
+            format!("write {} records: {error}", batch.len())
+        })
+    }
+}
+
+pub(super) type Failure = Box<dyn std::error::Error>;
+
+impl Writer {
+    /// Nothing is known to stand in the file yet.
+    pub(super) fn new(connection: Connection, answers: Option<Arc<Disk>>, spool: Option<Arc<Spool>>) -> Self {
+        Self { connection, known: Known::default(), answers, spool }
+    }
+
+    fn insert(&mut self, batch: &[Recorded]) -> Result<(), Failure> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            let mut calls = transaction.prepare_cached("INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?;
+            for recorded in batch {
+                let Recorded { begun, end } = recorded;
+                let session = session(&transaction, &mut self.known, &begun.live)?;
+                let detail = detail(&transaction, &mut self.known, recorded)?;
+                calls.execute(params![
+                    begun.id.as_bytes(),
+                    session,
+                    detail,
+                    begun.started_at.as_microsecond(),
+                    begun.ended_at(end).as_microsecond()
+                ])?;
+            }
+        }
+        let last = transaction.last_insert_rowid();
+        transaction.commit()?;
+        if let Some(spool) = &self.spool {
+            spool.wrote(&self.connection, last.unsigned_abs());
+        }
+        Ok(())
+    }
+
+    /// Makes room for what is to be written.
+    fn trim(&mut self) {
+        let Some(spool) = &self.spool else { return };
+        match spool.trim(&mut self.connection) {
+            // What was known to stand in the file may be gone.
+            Ok(true) => self.known = Known::default(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "cannot drop records that were shipped"),
+        }
+    }
+}
+
+fn session(file: &Connection, known: &mut Known, live: &Live) -> Result<i64, Failure> {
+    if let Some(id) = known.sessions.get(&live.number) {
+        return Ok(*id);
+    }
+    let session = &live.session;
+    file.prepare_cached("INSERT INTO sessions VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        session.run,
+        session.data_id,
+        session.combo_id,
+        session.agent_id,
+        session.sample,
+        session.attempt
+    ])?;
+    let id = file.last_insert_rowid();
+    known.sessions.insert(live.number, id);
+    Ok(id)
+}
+
+fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i64, Failure> {
+    let shared = recorded.shared();
+    if let Some(id) = shared.as_ref().and_then(|shared| known.details.get(shared)) {
+        return Ok(*id);
+    }
+    let Recorded { begun, end } = recorded;
+    let request = match &begun.request {
+        Some((id, text)) => body::row(file, known, Some(BodyId::Request(*id)), || body::strict(text))?,
+        None => None,
+    };
+    let response = match &end.answer {
+        Some(AnswerText::Json(text)) => body::row(file, known, None, || Some(text.into()))?,
+        Some(AnswerText::Message(entry)) => {
+            body::row(file, known, Some(BodyId::Answer(entry.number)), || body::message(entry, begun.reading.as_deref()))?
+        }
+        None => None,
+    };
+    let record = begun.record(end);
+    file.prepare_cached("INSERT INTO details VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+        record.model,
+        record.outcome.as_str(),
+        record.cached,
+        serde_json::to_string(&record)?,
+        request,
+        response
+    ])?;
+    let id = file.last_insert_rowid();
+    if let Some(shared) = shared {
+        known.details.insert(shared, id);
+    }
+    Ok(id)
+}
