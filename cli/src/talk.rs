@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use agentrun_hub::StoreError;
+use agentrun_protocol::sentence;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::{
@@ -33,24 +34,11 @@ pub(crate) fn exit_code(outcome: anyhow::Result<u8>, printer: &Printer) -> ExitC
     if error.chain().any(broken_pipe) {
         return ExitCode::from(COMPLETE);
     }
-    printer.error(&sentence(&error));
+    printer.error(&sentence(error.as_ref()));
     if let Some(advice) = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>()?.advice()) {
         printer.talk(advice);
     }
     ExitCode::from(if error.is::<Refused>() { BAD_USAGE } else { FAILED })
-}
-
-/// An error and its causes; a cause that its effect has already told is left out.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut sentence = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if sentence.is_empty() {
-            sentence = cause;
-        } else if !sentence.contains(&cause) {
-            sentence = format!("{sentence}: {cause}");
-        }
-    }
-    sentence
 }
 
 /// Lines of the log, through the printer.

@@ -17,10 +17,11 @@ pub(crate) mod watch;
 use std::{fs::File, path::PathBuf};
 
 use agentrun_hub::{RunRecord, Store, StoreError};
+use agentrun_protocol::sentence;
 use agentrun_sidecar::{Config, Sidecar, StartError};
 use anyhow::bail;
 
-use crate::{local::trial::chain, printer::Printer, settings::State};
+use crate::{printer::Printer, settings::State};
 
 /// Complete.
 pub(crate) const COMPLETE: u8 = 0;
@@ -53,7 +54,7 @@ impl std::error::Error for Refused {}
 /// Starts a proxy. Files of roots that are of no use are the user's mistake.
 fn start_proxy(config: Config) -> anyhow::Result<Sidecar> {
     Sidecar::start(config).map_err(|error| match error {
-        StartError::Trust(error) => Refused(format!("--upstream-ca: {}", chain(&error))).into(),
+        StartError::Trust(error) => Refused(format!("--upstream-ca: {}", sentence(&error))).into(),
         error => anyhow::Error::new(error).context("starting the proxy"),
     })
 }

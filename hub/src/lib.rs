@@ -24,17 +24,7 @@ pub mod service;
 mod store;
 pub mod tls;
 
+pub use agentrun_protocol::sentence;
 pub use database::{Moved, checkpoint};
 pub use record::{Owner, Phase, RunRecord, RunStart, Spending, TrialId, TrialRecord, TrialState};
 pub use store::{Begun, Store, StoreError};
-
-/// An error with all its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}

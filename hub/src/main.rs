@@ -23,7 +23,7 @@ fn main() -> std::process::ExitCode {
     match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", agentrun_hub::chain(error.as_ref()));
+            tracing::error!("{}", agentrun_hub::sentence(error.as_ref()));
             std::process::ExitCode::FAILURE
         }
     }

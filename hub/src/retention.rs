@@ -21,7 +21,7 @@ pub(crate) async fn keep(state: Arc<State>, retention: Retention) {
                 state.metrics.removed_runs.inc_by(runs as u64);
                 tracing::info!(runs, "removed the data of runs that are no longer to be kept");
             }
-            Err(error) => tracing::warn!(error = crate::chain(&error), "old runs' data cannot be removed now"),
+            Err(error) => tracing::warn!(error = crate::sentence(&error), "old runs' data cannot be removed now"),
         }
         tokio::time::sleep(OFTEN).await;
     }

@@ -108,7 +108,7 @@ async fn follow_files(certificate: PathBuf, key: PathBuf, current: watch::Sender
                 }
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(error = crate::chain(&error), "the certificate cannot be read"),
+            Err(error) => tracing::error!(error = crate::sentence(&error), "the certificate cannot be read"),
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -127,7 +127,7 @@ async fn follow_secret(namespace: String, name: String, client: Client, current:
         match seen.try_next().await {
             Ok(Some(secret)) => drop(exchange(of_secret(&secret), &current)),
             Ok(None) => return,
-            Err(error) => tracing::warn!(secret = name, error = crate::chain(&error), "the certificate's Secret cannot be watched"),
+            Err(error) => tracing::warn!(secret = name, error = crate::sentence(&error), "the certificate's Secret cannot be watched"),
         }
     }
 }
@@ -149,7 +149,7 @@ fn exchange(config: Result<Arc<ServerConfig>, TlsError>, current: &watch::Sender
             true
         }
         Err(error) => {
-            tracing::error!(error = crate::chain(&error), "the certificate is not taken into use");
+            tracing::error!(error = crate::sentence(&error), "the certificate is not taken into use");
             false
         }
     }

@@ -14,6 +14,7 @@ pub(crate) mod ollama;
 pub(crate) mod responses;
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::split_query;
@@ -39,6 +40,34 @@ pub enum Shape {
     Bedrock,
     /// Mistral: OpenAI's chat shape, whose streams always carry usage and which refuses unknown members.
     Mistral,
+}
+
+impl Shape {
+    /// The name in flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
+            Self::Mistral => "mistral",
+        }
+    }
+}
+
+/// There is no shape of this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no shape `{0}`; use openai, anthropic, gemini, cohere, bedrock or mistral")]
+pub struct NoShape(String);
+
+impl FromStr for Shape {
+    type Err = NoShape;
+
+    fn from_str(name: &str) -> Result<Self, NoShape> {
+        let all = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Cohere, Self::Bedrock, Self::Mistral];
+        all.into_iter().find(|shape| shape.name() == name).ok_or_else(|| NoShape(name.to_owned()))
+    }
 }
 
 /// Who answers at a host.

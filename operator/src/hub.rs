@@ -93,16 +93,7 @@ impl HubError {
 
     /// The error with its causes, in one bounded line for a condition.
     pub fn sentence(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let told = error.to_string();
-            if !text.contains(&told) {
-                text = format!("{text}: {told}");
-            }
-            cause = error.source();
-        }
-        text.chars().take(500).collect()
+        crate::sentence(self).chars().take(500).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use agentrun_protocol::names::{
 };
 use serde_json::{Value, json};
 
-pub use config::{Exchange, InjectConfig, Installation, ProxyPolicy, Resources, Settings, parse_layers};
+pub use config::{Exchange, InjectConfig, Installation, ProxyPolicy, Resources, Settings, parse_layers, shape_of};
 pub use patch::Operation;
 pub use reason::{Owner, Reason, Refusal, Verdict};
 

@@ -28,18 +28,5 @@ mod testing;
 pub mod traces;
 pub mod webhook;
 
+pub use agentrun_protocol::sentence;
 pub use start::{StartError, start};
-
-/// An error with its causes, in one line. A cause that an error repeats in its own text is left out.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.contains(&told) {
-            text = format!("{text}: {told}");
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -2,6 +2,7 @@
 //!
 //! Whatever can be read is answered with status 200 and a verdict, as the API server takes anything else for a failure of ours.
 
+mod ask;
 mod attempt;
 mod metrics;
 mod pods;
@@ -25,7 +26,6 @@ use axum_server::tls_rustls::RustlsConfig;
 use http::{StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioTimer;
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
@@ -42,7 +42,6 @@ use self::pods::Known;
 use self::review::{Answer, Request};
 use self::runs::Found;
 use crate::certificates::Certificates;
-use crate::dataset::Source;
 use crate::inject::Installation;
 use crate::inject::trial;
 use crate::run::Run;
@@ -233,40 +232,6 @@ impl Webhook {
         let mut findings = runs::findings(&spec, &template, &found, shares);
         findings.warnings.extend(late);
         runs::answer(findings)
-    }
-
-    /// Asks the cluster everything at once.
-    async fn ask(&self, namespace: &str, spec: &agentrun_crds::AgentRunSpec, pod: Option<serde_json::Value>) -> Found {
-        let dataset = async {
-            let key = spec.dataset.config_map.as_ref()?;
-            self.config_map(namespace, &key.name, &key.key).await
-        };
-        let trust = async {
-            let key = &spec.trust.as_ref()?.config_map;
-            Some(matches!(self.config_map(namespace, &key.name, &key.key).await?, Source::Found(_)))
-        };
-        let attempt = async {
-            let pod = pod?;
-            Some(attempt::attempt(&self.client, namespace, &pod).await)
-        };
-        let (dataset, trust, attempt) = futures::join!(dataset, trust, attempt);
-        Found { dataset, trust, attempt }
-    }
-
-    async fn config_map(&self, namespace: &str, name: &str, key: &str) -> Option<Source> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        match api.get_opt(name).await {
-            Ok(None) => Some(Source::NoConfigMap),
-            Ok(Some(map)) => {
-                let (mut text, mut bytes) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
-                let found = text.remove(key).map(String::into_bytes).or_else(|| bytes.remove(key).map(|bytes| bytes.0));
-                Some(found.map_or_else(|| Source::NoKey(text.into_keys().chain(bytes.into_keys()).collect()), Source::Found))
-            }
-            Err(error) => {
-                tracing::warn!(name, error = %crate::sentence(&error), "a ConfigMap could not be read");
-                None
-            }
-        }
     }
 }
 

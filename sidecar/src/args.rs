@@ -111,8 +111,8 @@ pub enum ArgsError {
     #[error("--provider {0}: write NAME=URL or NAME=URL,SHAPE")]
     Provider(String),
     /// There is no such shape.
-    #[error("--provider: there is no shape `{0}`; use openai, anthropic, gemini, cohere, bedrock or mistral")]
-    Shape(String),
+    #[error("--provider: {0}")]
+    Shape(#[from] agentrun_llm::provider::NoShape),
     /// A provider's URL names no host.
     #[error("--provider")]
     Host(#[from] agentrun_llm::provider::HostError),
@@ -168,20 +168,8 @@ pub(crate) fn hosts(providers: &[String]) -> Result<Hosts, ArgsError> {
     let mut hosts = Hosts::builtin();
     for text in providers {
         let (name, rest) = text.split_once('=').ok_or_else(|| ArgsError::Provider(text.clone()))?;
-        let (url, shape) = rest.rsplit_once(',').map_or((rest, Ok(Shape::OpenAi)), |(url, name)| (url, shape(name)));
+        let (url, shape) = rest.rsplit_once(',').map_or((rest, Ok(Shape::OpenAi)), |(url, name)| (url, name.parse()));
         hosts.add(name, url, shape?)?;
     }
     Ok(hosts)
-}
-
-fn shape(name: &str) -> Result<Shape, ArgsError> {
-    match name {
-        "openai" => Ok(Shape::OpenAi),
-        "anthropic" => Ok(Shape::Anthropic),
-        "gemini" => Ok(Shape::Gemini),
-        "cohere" => Ok(Shape::Cohere),
-        "bedrock" => Ok(Shape::Bedrock),
-        "mistral" => Ok(Shape::Mistral),
-        other => Err(ArgsError::Shape(other.to_owned())),
-    }
 }

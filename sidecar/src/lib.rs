@@ -76,6 +76,8 @@ use crate::{
     },
     upstream::Network,
 };
+pub use agentrun_protocol::sentence;
+
 pub use crate::{
     body::{BodyError, OriginBody, RequestBody},
     cache::disk::{CacheError, CacheStats, clear as clear_cache, stats as cache_stats},
@@ -305,20 +307,6 @@ pub async fn run(args: &Args) -> Result<(), BodyError> {
         tracing::warn!("some calls did not end within the grace");
     }
     Ok(())
-}
-
-/// An error with its causes, innermost last.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = source.to_string();
-        if !text.ends_with(&source_text) {
-            text = format!("{text}: {source_text}");
-        }
-        next = source.source();
-    }
-    text
 }
 
 /// What stands in place of `https://HOST` for clients that take a base URL.

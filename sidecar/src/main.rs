@@ -3,7 +3,7 @@
 use agentrun_sidecar::{
     BodyError,
     args::{Cli, Command},
-    chain, pod, run, score,
+    pod, run, score, sentence,
 };
 use clap::Parser;
 
@@ -33,7 +33,7 @@ fn main() -> std::process::ExitCode {
     match ran {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{}", chain(error.as_ref()));
+            tracing::error!("{}", sentence(error.as_ref()));
             std::process::ExitCode::FAILURE
         }
     }

@@ -103,7 +103,7 @@ impl Shipper {
                 }
                 Err(error) => {
                     limit = smaller(limit, &error);
-                    let text = crate::chain(&error);
+                    let text = crate::sentence(&error);
                     // Each reason once, however long it lasts.
                     if text != told {
                         tracing::warn!("{text}; the records are kept, and shipped later");

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use agentrun_llm::provider::{Hosts, Shape};
+use agentrun_llm::provider::{Hosts, NoShape, Shape};
 use agentrun_sidecar::UpstreamRule;
 use clap::Args;
 
@@ -34,15 +34,7 @@ impl FromStr for Provider {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, rest) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=URL[,SHAPE]"))?;
         let (base_url, shape) = rest.rsplit_once(',').unwrap_or((rest, "openai"));
-        let shape = match shape {
-            "openai" => Shape::OpenAi,
-            "anthropic" => Shape::Anthropic,
-            "gemini" => Shape::Gemini,
-            "cohere" => Shape::Cohere,
-            "bedrock" => Shape::Bedrock,
-            "mistral" => Shape::Mistral,
-            other => return Err(format!("`{other}` is no shape; use openai, anthropic, gemini, cohere, bedrock or mistral")),
-        };
+        let shape: Shape = shape.parse().map_err(|error: NoShape| error.to_string())?;
         // What is wrong with the URL is known to the host table alone.
         Hosts::builtin().add(name, base_url, shape).map_err(|error| error.to_string())?;
         Ok(Self { name: name.to_owned(), base_url: base_url.to_owned(), shape })

@@ -1,5 +1,6 @@
 //! What goes wrong with a cluster, told with what to do about it.
 
+use agentrun_protocol::sentence;
 use http::StatusCode;
 
 use super::hub;
@@ -43,7 +44,7 @@ impl From<kube::Error> for Problem {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(status.code, &status.reason, &status.message),
-            other => Self::Unreachable(told(&other)),
+            other => Self::Unreachable(sentence(&other)),
         }
     }
 }
@@ -61,20 +62,6 @@ impl Problem {
             _ => Self::Refused(message.to_owned()),
         }
     }
-}
-
-/// An error with its causes, each once: kube's errors repeat theirs.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let sentence = error.to_string();
-        if !text.contains(&sentence) {
-            text = format!("{text}: {sentence}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

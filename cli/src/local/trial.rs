@@ -13,6 +13,7 @@ use agentrun_eval::{
     trial::{Failure, FailureReason, Measures, Observation, TrialKey, TrialState},
 };
 use agentrun_llm::redact;
+use agentrun_protocol::sentence;
 use agentrun_sidecar::{Session, Sidecar, Totals};
 use nix::sys::signal::Signal;
 
@@ -91,7 +92,7 @@ impl Bench {
     async fn attempt(&self, combo: &Combo, datapoint: &Datapoint, sample: u32, attempt: u32, folder: &Path) -> Ending {
         let session = match self.sidecar.open(self.session(combo, datapoint, sample, attempt)).await {
             Ok(session) => session,
-            Err(error) => return Ending::Fault(fault(FailureReason::SidecarLost, chain(&error))),
+            Err(error) => return Ending::Fault(fault(FailureReason::SidecarLost, sentence(&error))),
         };
         let under = overlaid(&self.inherited, self.interception.variables(session.address(), &self.inherited));
         let under = overlaid(&under, self.variables(combo, datapoint, sample, folder));
@@ -111,7 +112,7 @@ impl Bench {
         let totals = session.close(CALLS_GRACE).await;
         match ended {
             // The program was there when the run began: the machine is short of something, or somebody has taken the program away.
-            Err(error) => Ending::Fault(fault(FailureReason::Spawn, chain(&error))),
+            Err(error) => Ending::Fault(fault(FailureReason::Spawn, sentence(&error))),
             Ok(Ended { end: End::Stopped, .. }) => Ending::Stopped,
             Ok(ended) => self.judge(ended, &totals, datapoint, folder).await,
         }
@@ -220,15 +221,4 @@ fn failure(ended: &Ended, timeout: Duration) -> Option<Failure> {
 
 fn fault(reason: FailureReason, message: String) -> Failure {
     Failure { reason, message }
-}
-
-/// An error with its causes, in one sentence.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence = format!("{sentence}: {error}");
-        cause = error.source();
-    }
-    sentence
 }

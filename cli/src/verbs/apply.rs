@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use agentrun_crds::manifest;
+use agentrun_protocol::sentence;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
@@ -14,12 +15,12 @@ use super::{COMPLETE, Context, Refused};
 use crate::{
     args,
     cluster::{Cluster, dataset, problem::Problem},
-    local::{plan::read_manifest, trial::chain},
+    local::plan::read_manifest,
 };
 
 /// Applies the manifest, and its dataset's file as a ConfigMap that goes with the run.
 pub(crate) async fn run(arguments: args::Apply, context: &Context) -> anyhow::Result<u8> {
-    let (typed, bytes) = read_manifest(&arguments.file).map_err(|error| Refused(chain(&error)))?;
+    let (typed, bytes) = read_manifest(&arguments.file).map_err(|error| Refused(sentence(&error)))?;
     let mut written = manifest::written(&bytes).map_err(|mistakes| Refused(mistakes.to_string()))?;
     let mut target = arguments.target.clone();
     if let (Some(named), Some(asked)) = (&typed.metadata.namespace, &target.namespace)

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use agentrun_hub::{Begun, Phase, RunRecord, RunStart, Store};
+use agentrun_protocol::sentence;
 use agentrun_sidecar::{CacheConfig, CaptureMode, Config};
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -34,7 +35,7 @@ pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Resu
     let printer = &context.printer;
     local::raise_open_files();
     let inherited = environment::inherited();
-    let mut plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(local::trial::chain(&error)))?;
+    let mut plan = Plan::read(&arguments.file, &inherited).map_err(|error| Refused(sentence(&error)))?;
     arguments.upstream.add_to(&mut plan.hosts);
     readable(&arguments.upstream.authorities)?;
     let simulation = simulation(&arguments)?;
@@ -79,7 +80,7 @@ pub(crate) async fn run(arguments: args::Run, context: &Context) -> anyhow::Resu
     };
     let phase = phase(&plan, &lease, stop.is_asked(), worked.is_err())?;
     let spending = ledger::spending(&state.calls(), &lease.run).map_err(|error| {
-        printer.warning(&format!("{}; only the calls of finished trials are counted", local::trial::chain(&error)));
+        printer.warning(&format!("{}; only the calls of finished trials are counted", sentence(&error)));
     });
     store.release(&lease.run, &lease.owner, phase, spending.ok().as_ref(), Timestamp::now())?;
     worked?;
@@ -93,7 +94,7 @@ fn simulation(arguments: &args::Run) -> Result<Option<(Simulation, String)>, Ref
     }
     let beside = || arguments.file.parent().unwrap_or(Path::new("")).join("simulation.yaml");
     let path = arguments.simulation.clone().unwrap_or_else(beside);
-    Simulation::read(&path).map(Some).map_err(|error| Refused(local::trial::chain(&error)))
+    Simulation::read(&path).map(Some).map_err(|error| Refused(sentence(&error)))
 }
 
 /// Runs the trials that are left.

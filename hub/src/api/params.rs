@@ -14,7 +14,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let query = Query::<T>::try_from_uri(&parts.uri);
-        query.map(|Query(params)| Self(params)).map_err(|error| Refusal::bad(format!("reading the query: {}", crate::chain(&error))))
+        query.map(|Query(params)| Self(params)).map_err(|error| Refusal::bad(format!("reading the query: {}", crate::sentence(&error))))
     }
 }
 

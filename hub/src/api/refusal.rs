@@ -96,7 +96,7 @@ impl IntoResponse for Refusal {
 impl From<ArchiveError> for Refusal {
     fn from(error: ArchiveError) -> Self {
         let full = matches!(error, ArchiveError::Full(_));
-        let sentence = crate::chain(&error);
+        let sentence = crate::sentence(&error);
         match error.kind() {
             Kind::BadInput => Self::bad(sentence),
             Kind::NotFound => Self::new(StatusCode::NOT_FOUND, sentence),

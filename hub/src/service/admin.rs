@@ -37,8 +37,8 @@ async fn readyz(Shared((state, certificate)): Shared<Parts>) -> Response {
     }
     match state.archive.health() {
         Ok(()) => "ok\n".into_response(),
-        Err(error @ ArchiveError::Full(_)) => format!("{}\n", crate::chain(&error)).into_response(),
-        Err(error) => not_ready(crate::chain(&error)),
+        Err(error @ ArchiveError::Full(_)) => format!("{}\n", crate::sentence(&error)).into_response(),
+        Err(error) => not_ready(crate::sentence(&error)),
     }
 }
 

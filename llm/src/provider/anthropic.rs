@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::{Counts, report};
-use crate::response::frame::{Body, Frames, place, text};
+use crate::response::frame::{Frames, place, text};
 use crate::response::gathered::{Gathered, error_of};
 use crate::response::out::{Out, pieces};
 use crate::usage::{Usage, sum};
@@ -36,14 +36,7 @@ pub(crate) fn gather(frames: &Frames) -> Gathered {
     let mut blocks: Vec<Option<Block>> = Vec::new();
     let mut counted = false;
     for frame in &frames.list {
-        let event = match &frame.body {
-            Body::Json { value, .. } => value,
-            Body::Done => continue,
-            Body::Exception(error) => {
-                gathered.fail(error.clone());
-                continue;
-            }
-        };
+        let Some(event) = gathered.document(frame) else { continue };
         match event.get("type").and_then(Value::as_str).unwrap_or_default() {
             "message_start" => message = event.get("message").and_then(Value::as_object).cloned(),
             "content_block_start" => match (place(event, "index"), event.get("content_block").and_then(Value::as_object)) {

@@ -273,14 +273,7 @@ pub(crate) fn gather_invoke(frames: &Frames) -> Gathered {
     let mut gathered = Gathered { exact: false, ..Gathered::new() };
     let mut whole: Map<String, Value> = Map::new();
     for frame in &frames.list {
-        let event = match &frame.body {
-            Body::Json { value, .. } => value,
-            Body::Done => continue,
-            Body::Exception(error) => {
-                gathered.fail(error.clone());
-                continue;
-            }
-        };
+        let Some(event) = gathered.document(frame) else { continue };
         if let Some(error) = error_of(event) {
             gathered.fail(error);
             continue;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::Counts;
-use crate::response::frame::{Body, Frames, place, text, without};
+use crate::response::frame::{Frames, place, text, without};
 use crate::response::gathered::{Gathered, error_of};
 use crate::response::out::{Out, pieces};
 use crate::usage::{Usage, sum};
@@ -33,14 +33,7 @@ pub(crate) fn gather_v1(frames: &Frames) -> Gathered {
     let mut partial = Map::new();
     let mut words = String::new();
     for frame in &frames.list {
-        let event = match &frame.body {
-            Body::Json { value, .. } => value,
-            Body::Done => continue,
-            Body::Exception(error) => {
-                gathered.fail(error.clone());
-                continue;
-            }
-        };
+        let Some(event) = gathered.document(frame) else { continue };
         match event.get("event_type").and_then(Value::as_str).unwrap_or_default() {
             "stream-start" => partial.extend(event.get("generation_id").map(|id| ("generation_id".to_owned(), id.clone()))),
             "text-generation" => {
@@ -116,14 +109,9 @@ pub(crate) fn gather_v2(frames: &Frames) -> Gathered {
     let mut gathered = Gathered { exact: frames.exact, ..Gathered::new() };
     let mut answer = V2::default();
     for frame in &frames.list {
-        match &frame.body {
-            Body::Json { value, .. } => {
-                if answer.add(value, &mut gathered) {
-                    gathered.content(frame.end);
-                }
-            }
-            Body::Done => {}
-            Body::Exception(error) => gathered.fail(error.clone()),
+        let Some(event) = gathered.document(frame) else { continue };
+        if answer.add(event, &mut gathered) {
+            gathered.content(frame.end);
         }
     }
     gathered.message = answer.started.then(|| answer.finish());

@@ -99,14 +99,7 @@ pub(crate) fn gather(frames: &Frames) -> Gathered {
     let mut candidates: Vec<Option<Map<String, Value>>> = Vec::new();
     let mut any = false;
     for frame in &frames.list {
-        let chunk = match &frame.body {
-            Body::Json { value, .. } => value,
-            Body::Done => continue,
-            Body::Exception(error) => {
-                gathered.fail(error.clone());
-                continue;
-            }
-        };
+        let Some(chunk) = gathered.document(frame) else { continue };
         if let Some(error) = error_of(chunk) {
             gathered.fail(error);
             continue;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::response::count::{Counts, count, report};
-use crate::response::frame::{Body, Frames, place, text};
+use crate::response::frame::{Frames, place, text};
 use crate::response::gathered::{Gathered, error_of};
 use crate::response::out::{Out, pieces};
 use crate::usage::Usage;
@@ -42,14 +42,7 @@ pub(crate) fn gather(frames: &Frames) -> Gathered {
     let mut gathered = Gathered { exact: frames.exact, ..Gathered::new() };
     let mut items: Vec<Option<Value>> = Vec::new();
     for frame in &frames.list {
-        let event = match &frame.body {
-            Body::Json { value, .. } => value,
-            Body::Done => continue,
-            Body::Exception(error) => {
-                gathered.fail(error.clone());
-                continue;
-            }
-        };
+        let Some(event) = gathered.document(frame) else { continue };
         let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
         match kind {
             "response.created" | "response.queued" | "response.in_progress" => gathered.message = event.get("response").cloned(),

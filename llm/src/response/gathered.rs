@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::frame::{Body, Frame};
+
 /// What a dialect makes of an answer's events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gathered {
@@ -23,6 +25,18 @@ impl Gathered {
     /// Nothing seen, nothing lost.
     pub(crate) fn new() -> Self {
         Self { exact: true, ..Self::default() }
+    }
+
+    /// The document of an event. An exception is noted as an error.
+    pub(crate) fn document<'a>(&mut self, frame: &'a Frame) -> Option<&'a Value> {
+        match &frame.body {
+            Body::Json { value, .. } => Some(value),
+            Body::Done => None,
+            Body::Exception(error) => {
+                self.fail(error.clone());
+                None
+            }
+        }
     }
 
     /// Notes an error; the first one stands.

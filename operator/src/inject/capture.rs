@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use agentrun_crds::network::ProviderShape;
-use agentrun_llm::provider::{Hosts, Shape};
+use agentrun_llm::provider::Hosts;
 use serde_json::{Value, json};
 
 use super::clash::{HTTPS_PORT, PORT_START};
-use super::config::Settings;
+use super::config::{Settings, shape_of};
 use super::pod::{Container, items, text};
 use super::reason::{Reason, Refusal};
 
@@ -20,13 +19,7 @@ const MAX_URL: usize = 2048;
 pub(super) fn hosts(settings: &Settings) -> Result<Hosts, Refusal> {
     let mut hosts = Hosts::builtin();
     for provider in &settings.providers {
-        let shape = match provider.shape {
-            ProviderShape::OpenAI => Shape::OpenAi,
-            ProviderShape::Anthropic => Shape::Anthropic,
-            ProviderShape::Gemini => Shape::Gemini,
-            ProviderShape::Cohere => Shape::Cohere,
-            ProviderShape::Bedrock => Shape::Bedrock,
-        };
+        let shape = shape_of(provider.shape);
         hosts.add(&provider.name, &provider.base_url, shape).map_err(|error| Refusal::new(Reason::BadSettings, error.to_string()))?;
     }
     Ok(hosts)

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use agentrun_crds::AgentRunSpec;
 use agentrun_crds::network::{CaptureMode, ProviderShape, ProviderSpec, TrustSpec, UpstreamSpec};
+use agentrun_llm::provider::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::reason::Owner;
@@ -174,21 +175,21 @@ pub(crate) fn layer_name(layer: CaptureMode) -> &'static str {
     }
 }
 
-/// A shape as the sidecar's flag has it.
-pub(crate) fn shape_name(shape: ProviderShape) -> &'static str {
+/// What calls at a provider's hosts look like.
+pub fn shape_of(shape: ProviderShape) -> Shape {
     match shape {
-        ProviderShape::OpenAI => "openai",
-        ProviderShape::Anthropic => "anthropic",
-        ProviderShape::Gemini => "gemini",
-        ProviderShape::Cohere => "cohere",
-        ProviderShape::Bedrock => "bedrock",
+        ProviderShape::OpenAI => Shape::OpenAi,
+        ProviderShape::Anthropic => Shape::Anthropic,
+        ProviderShape::Gemini => Shape::Gemini,
+        ProviderShape::Cohere => Shape::Cohere,
+        ProviderShape::Bedrock => Shape::Bedrock,
     }
 }
 
 /// The shape of that name.
 pub(crate) fn shape_named(name: &str) -> Option<ProviderShape> {
     use ProviderShape::{Anthropic, Bedrock, Cohere, Gemini, OpenAI};
-    [OpenAI, Anthropic, Gemini, Cohere, Bedrock].into_iter().find(|shape| shape_name(*shape) == name)
+    [OpenAI, Anthropic, Gemini, Cohere, Bedrock].into_iter().find(|shape| shape_of(*shape).name() == name)
 }
 
 /// How a trial's input and output are handed over, as the sidecar is told.

@@ -8,7 +8,7 @@ use agentrun_protocol::names::{
 use agentrun_protocol::pod::{CAPTURE, COMMAND, PROVIDER, ROOTS_FILE, UPSTREAM, UPSTREAM_CA};
 use serde_json::{Value, json};
 
-use super::config::{InjectConfig, Settings, layer_name, shape_name, shape_named};
+use super::config::{InjectConfig, Settings, layer_name, shape_named, shape_of};
 use super::proxy::Chain;
 
 /// Seconds that a token for the hub is valid; the kubelet renews it before.
@@ -73,7 +73,7 @@ fn arguments(config: &InjectConfig, settings: &Settings) -> Vec<String> {
     let layers: Vec<&str> = order.into_iter().filter(|layer| settings.has(*layer)).map(layer_name).collect();
     let mut arguments = vec![COMMAND.to_owned(), format!("{CAPTURE}={}", layers.join(","))];
     for provider in &settings.providers {
-        arguments.push(format!("{PROVIDER}={}={},{}", provider.name, provider.base_url, shape_name(provider.shape)));
+        arguments.push(format!("{PROVIDER}={}={},{}", provider.name, provider.base_url, shape_of(provider.shape).name()));
     }
     for upstream in &settings.upstreams {
         arguments.push(format!("{UPSTREAM}={}={}", upstream.host, upstream.url));

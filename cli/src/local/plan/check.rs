@@ -7,14 +7,10 @@ use std::{
     path::Path,
 };
 
-use agentrun_crds::{
-    AgentRun,
-    agent::Input as InputWay,
-    dataset::DatasetSource,
-    network::{CaptureMode, ProviderShape},
-};
+use agentrun_crds::{AgentRun, agent::Input as InputWay, dataset::DatasetSource, network::CaptureMode};
 use agentrun_eval::{combo::Combos, dataset::Dataset, score::Scoring as Scorer};
-use agentrun_llm::provider::{Hosts, Shape};
+use agentrun_llm::provider::Hosts;
+use agentrun_protocol::sentence;
 use agentrun_sidecar::UpstreamRule;
 
 use crate::local::{
@@ -22,7 +18,6 @@ use crate::local::{
     environment::{Variables, kept_from_proxy, local_host},
     exchange::unfit_for_environment,
     scoring::Scoring,
-    trial::chain,
 };
 
 /// The largest dataset.
@@ -117,7 +112,7 @@ impl Check<'_> {
     }
 
     fn scoring(&mut self, dataset: Option<&Dataset>) -> Option<Scoring> {
-        let scorer = self.manifest.spec.scoring.scoring().map_err(|error| format!("spec.scoring: {}", chain(&error)));
+        let scorer = self.manifest.spec.scoring.scoring().map_err(|error| format!("spec.scoring: {}", sentence(&error)));
         match self.keep(scorer)? {
             None => {
                 self.mistakes.push("spec.scoring.container: a container needs a cluster: use `command` or another scorer here".to_owned());
@@ -151,13 +146,7 @@ impl Check<'_> {
     fn hosts(&mut self) -> Option<Hosts> {
         let mut hosts = Hosts::builtin();
         for (index, provider) in self.manifest.spec.providers.iter().enumerate() {
-            let shape = match provider.shape {
-                ProviderShape::OpenAI => Shape::OpenAi,
-                ProviderShape::Anthropic => Shape::Anthropic,
-                ProviderShape::Gemini => Shape::Gemini,
-                ProviderShape::Cohere => Shape::Cohere,
-                ProviderShape::Bedrock => Shape::Bedrock,
-            };
+            let shape = agentrun_operator::inject::shape_of(provider.shape);
             let added =
                 hosts.add(&provider.name, &provider.base_url, shape).map_err(|error| format!("spec.providers[{index}].baseUrl: {error}"));
             self.keep(added);

@@ -3,6 +3,7 @@
 use super::super::attempt::{Attempt, outcome, warning};
 use super::super::runs::{Findings, answer, asks_anew, denial, findings, first_template, read};
 use super::*;
+use crate::dataset::Source;
 
 fn with(pointer: &str, value: Value) -> Value {
     let mut run = agent_run();
