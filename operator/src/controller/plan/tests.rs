@@ -1,8 +1,10 @@
 //! Tables over whole looks: what was seen goes in; phase, conditions, objects and Events come out.
 
+mod held_up;
+mod world;
+
 use agentrun_eval::trial::FailureReason;
 use agentrun_protocol::run::{CHUNK, Interruption};
-use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -256,62 +258,6 @@ fn what_was_not_observed_is_explained() {
     assert_eq!(condition(&decide(&run(json!({}), 10), &missing), "RecordsComplete"), "False/RecordsMissing");
 }
 
-fn waits(index: u64, reason: FailureReason, seconds: u64) -> Waiting {
-    let diagnosis =
-        Diagnosis { reason, message: "container `agent`: ImagePullBackOff: not found".into(), exit_code: None, hopeless: false };
-    Waiting { place: Place::first(0, 0), own: index, index, uid: index.to_string(), diagnosis, seconds }
-}
-
-#[test]
-fn pods_that_do_not_start_are_told_and_given_up_in_time() {
-    let mut stuck = seen(&[JobView { ready: 0, ..job(0, 8) }], 0);
-    stuck.waiting = vec![waits(0, FailureReason::ImagePull, 30), waits(1, FailureReason::ImagePull, 200)];
-    let plan = decide(&run(json!({}), 10), &stuck);
-    assert_eq!((phase(&plan), condition(&plan, "Progressing")), ("Running", "False/ImagePull".into()));
-    assert_eq!(plan.give_up.iter().map(|waiting| waiting.index).collect::<Vec<_>>(), [1]);
-    assert!(message(&plan, "Progressing").starts_with("2 pods do not start: container `agent`"));
-    stuck.jobs.values_mut().for_each(|job| job.ready = 1);
-    assert_eq!(condition(&decide(&run(json!({}), 10), &stuck), "Progressing"), "True/ImagePull");
-    let stopped = decide(&run(json!({"suspend": true}), 10), &stuck);
-    assert_eq!(stopped.give_up, [], "a suspended run's pods go by themselves");
-}
-
-#[test]
-fn a_run_whose_image_was_never_pulled_fails_as_soon_as_one_trial_has() {
-    let run = run(json!({}), 10);
-    let mut stuck = seen(&[JobView { ready: 0, ..job(0, 8) }], 1);
-    stuck.waiting = vec![waits(1, FailureReason::ImagePull, 5)];
-    told(&mut stuck).status = json!({
-        "trials": {"total": 20, "pending": 11, "running": 8, "succeeded": 0, "failed": 1, "unobserved": 0},
-        "failures": [{"reason": "ImagePull", "count": 1, "message": "m", "combo": "a", "datapoints": "0"}],
-    });
-    let plan = decide(&run, &stuck);
-    assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", "True/ImagePull".into()));
-    assert_eq!(plan.change[0]["spec"]["suspend"], true);
-    let later = decide(&after(&run, &plan), &seen(&[JobView { suspended: true, ..job(0, 0) }], 1));
-    assert_eq!((phase(&later), later.create.len() + later.change.len()), ("Failed", 0), "it stays so");
-    told(&mut stuck).status["trials"]["succeeded"] = json!(1);
-    assert_eq!(phase(&decide(&run, &stuck)), "Running", "one that ran says that the image is there");
-    told(&mut stuck).status["trials"]["succeeded"] = json!(0);
-    stuck.jobs.values_mut().for_each(|job| job.ready = 1);
-    assert_eq!(phase(&decide(&run, &stuck)), "Running", "and so does one that runs");
-}
-
-#[test]
-fn a_dataset_that_changes_does_not_change_the_run_unless_the_hub_has_lost_it() {
-    let mut started = run(json!({}), 10);
-    started.status["startTime"] = json!("2026-11-22T09:00:00Z");
-    let drifted = Observed { drift: Some("ConfigMap `questions` has changed".into()), ..seen(&[job(3, 7)], 3) };
-    let plan = decide(&started, &drifted);
-    assert_eq!((phase(&plan), condition(&plan, "Accepted")), ("Running", "True/DatasetChanged".into()));
-    assert!(plan.notes.iter().any(|note| note.reason == "DatasetChanged"));
-    let problem = Problem { reason: "DatasetChanged", message: "they are others".into() };
-    let lost = Observed { dataset: DatasetView::Problem(problem), hub: HubView::NotAsked, ..seen(&[job(3, 7)], 3) };
-    let plan = decide(&started, &lost);
-    assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", "True/DatasetLost".into()));
-    assert_eq!(plan.status["dataset"]["datapoints"], 10);
-}
-
 #[test]
 fn outputs_are_scored_by_a_job_when_they_are_many_or_the_last() {
     let spec = json!({"scoring": {"container": {"image": "i", "command": ["score"]}}});
@@ -403,104 +349,4 @@ fn a_status_fits_at_a_million_trials() {
     assert!(size <= status::MAX_BYTES, "{size} bytes");
     assert!(plan.status["results"].as_array().unwrap().len() > 5, "as much of the ranking as fits");
     assert!(serde_json::from_value::<agentrun_crds::AgentRunStatus>(plan.status.clone()).is_ok());
-}
-
-/// A Job controller and a hub that do what they are asked, in any order.
-#[derive(Clone)]
-struct World {
-    jobs: BTreeMap<Place, JobView>,
-    final_results: u64,
-}
-
-impl World {
-    fn observed(&self, datapoints: u64, away: bool) -> Observed {
-        let base = seen(&[], 0);
-        let hub = if away {
-            HubView::Away("away".into())
-        } else {
-            HubView::Told(Box::new(Aggregate { finished: self.final_results, ..Aggregate::default() }))
-        };
-        let dataset = DatasetView::Ready { datapoints, digest: "d".into() };
-        Observed { jobs: self.jobs.clone(), hub, dataset, ..base }
-    }
-
-    fn apply(&mut self, plan: &Plan) {
-        for object in &plan.create {
-            let job: k8s_openapi::api::batch::v1::Job = serde_json::from_value(object.clone()).expect("a Job is made");
-            let (place, mut view) = JobView::read(&job).expect("it is ours");
-            view.uid = view.name.clone();
-            self.jobs.insert(place, view);
-        }
-        for change in &plan.change {
-            let view = self.jobs.values_mut().find(|job| job.name == change["metadata"]["name"]).expect("only what exists is changed");
-            let window = Window {
-                suspend: change["spec"]["suspend"] == true,
-                parallelism: change["spec"]["parallelism"].as_u64().expect("a number"),
-            };
-            (view.suspended, view.parallelism) = (window.suspend, window.parallelism);
-        }
-    }
-
-    fn at_once(&self) -> u64 {
-        self.jobs.values().filter(|job| !job.suspended).map(|job| job.need().min(job.parallelism)).sum()
-    }
-
-    /// One trial of some running Job ends.
-    fn end_one(&mut self, pick: usize) {
-        let running: Vec<Place> = self.jobs.iter().filter(|(_, job)| !job.suspended && job.need() > 0).map(|(place, _)| *place).collect();
-        if let Some(place) = running.get(pick % running.len().max(1)) {
-            let job = self.jobs.get_mut(place).expect("it runs");
-            let next = job.succeeded.count() + job.failed.count();
-            if pick.is_multiple_of(3) {
-                job.failed = job.failed.union(&Ranges::parse(&next.to_string()));
-            } else {
-                job.succeeded = job.succeeded.union(&Ranges::parse(&next.to_string()));
-            }
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
-    #[test]
-    fn any_order_of_ends_stops_limits_and_absences_ends_complete(steps in proptest::collection::vec((0_u8..12, 0_usize..50, 1_i32..9), 1..120)) {
-        let mut run = run(json!({"samples": 2}), 5);
-        run.status = Value::Null;
-        let mut world = World { jobs: BTreeMap::new(), final_results: 0 };
-        for (kind, pick, limit) in steps {
-            match kind {
-                0 => run.spec.as_mut().expect("readable").suspend ^= true,
-                1 => run.spec.as_mut().expect("readable").limits.parallelism = limit,
-                2 => { world.jobs.pop_first(); }
-                _ => world.end_one(pick),
-            }
-            world.final_results = world.jobs.values().map(|job| job.succeeded.count() + job.failed.count()).sum();
-            let plan = decide(&run, &world.observed(5, kind == 3));
-            world.apply(&plan);
-            let spec = run.spec.as_ref().expect("readable");
-            if kind != 3 {
-                prop_assert!(world.at_once() <= if spec.suspend { 0 } else { spec.limits.parallelism as u64 }, "{} at once", world.at_once());
-            }
-            run.status = plan.status;
-            if run.status["phase"] == "Complete" { return Ok(()); }
-        }
-        run.spec.as_mut().expect("readable").suspend = false;
-        for pick in 0..200 {
-            world.final_results = world.jobs.values().map(|job| job.succeeded.count() + job.failed.count()).sum();
-            let plan = decide(&run, &world.observed(5, false));
-            world.apply(&plan);
-            run.status = plan.status;
-            world.end_one(pick);
-        }
-        prop_assert_eq!(run.status["phase"].as_str(), Some("Complete"), "{:?}", world.jobs);
-    }
-}
-
-#[test]
-fn a_look_at_a_hundred_thousand_trials_makes_no_more_jobs_than_run() {
-    let run = run(json!({"limits": {"parallelism": 500, "retries": 2}}), 50_000);
-    let mut observed = seen(&[], 0);
-    observed.dataset = DatasetView::Ready { datapoints: 50_000, digest: "d".into() };
-    let plan = decide(&run, &observed);
-    assert_eq!((plan.create.len(), plan.create[0]["spec"]["completions"].as_u64()), (1, Some(CHUNK)));
 }
