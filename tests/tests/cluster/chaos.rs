@@ -116,8 +116,16 @@ async fn kill(space: &Namespace, random: &mut Random, victim: Victim) -> bool {
 
 async fn kill_pod(cluster: &Cluster, random: &mut Random, namespace: &str, selector: &str) -> bool {
     let arguments = ["-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"];
-    // The API server may be on its way back.
-    let Ok(names) = cluster.try_kubectl(&arguments).await else { return false };
+    // The API server may be on its way back: its kills are not to take the others' turns.
+    let mut found = cluster.try_kubectl(&arguments).await;
+    for _ in 0..120 {
+        if found.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        found = cluster.try_kubectl(&arguments).await;
+    }
+    let names = found.unwrap_or_else(|error| panic!("the API server does not come back: {error}"));
     let names: Vec<&str> = names.lines().collect();
     let Some(name) = random.choice(&names) else { return false };
     cluster.try_kubectl(&["-n", namespace, "delete", name, "--force", "--grace-period=0", "--wait=false"]).await.is_ok()
