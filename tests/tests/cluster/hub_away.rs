@@ -99,7 +99,7 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
         let long = Rule { contains: vec![marker.clone()], text: Some("long ".repeat(50_000)), ..Rule::default() };
         Provider(space.cluster).rules("hub-full", &[long]).await;
         let large = |name: &str| {
-            let questions: Vec<String> = (0..3).map(|index| format!("{marker} {index} of {name}")).collect();
+            let questions: Vec<String> = (0..3).map(|index| format!("{marker} {name} {index}")).collect();
             let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
             let mut run =
                 agent_run(name, &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
@@ -116,13 +116,15 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
                 space.create(&large("late")).await;
                 let full = |run: &Value| progressing(run).0 == "HubUnavailable" && progressing(run).1.contains("full");
                 space.until("agentrun/late", 180, "told that the hub is full", full).await;
+                let metrics = format!("/api/v1/namespaces/{SYSTEM}/pods/agentrun-hub-0:8080/proxy/metrics");
+                assert!(space.cluster.kubectl(&["get", "--raw", &metrics]).await.contains("agentrun_hub_store_full 1"));
                 let late = space.get("agentrun/late").await;
                 assert!(late["status"]["trials"]["succeeded"].as_i64() < Some(3), "{:#}", late["status"]);
                 space.kubectl(&["delete", "agentrun", "early", "--timeout=100s"]).await;
                 let ended = space.run_ends("late", 240).await;
                 let status = &ended["status"];
                 assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &3.into()), "{status:#}");
-                everything_is_there(&space, "late", 3, &format!("of {}", "late")).await;
+                everything_is_there(&space, "late", 3, &format!("{marker} late")).await;
             })
             .await;
     })
