@@ -81,7 +81,7 @@ impl Ranges {
 
     /// The indexes of both.
     pub fn union(&self, other: &Self) -> Self {
-        Self::parse(&format!("{self},{other}"))
+        Self::merged([&self.0[..], &other.0[..]].concat())
     }
 }
 
