@@ -63,6 +63,8 @@ async fn a_run_is_handed_out_recorded_scored_ranked_and_deleted() {
     let rest =
         reader.get(&format!("/v1/runs/team/run/calls?combo_id=solver%3Dmodel-a&cursor={}", calls["next"].as_str().unwrap())).await.json();
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+    let newest = reader.get("/v1/runs/team/run/calls?combo_id=solver%3Dmodel-a&limit=2&newest_first=true").await.json();
+    assert_eq!(newest["items"], json!([rest["items"][0], calls["items"][2]]));
     assert_eq!(reader.get("/v1/runs").await.json()["items"][0]["calls"], 8);
     assert!(hub.operator().delete("/v1/runs/team/run").await.error(400).contains("uid"));
     hub.operator().delete("/v1/runs/team/run?uid=run-uid").await.done();
