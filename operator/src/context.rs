@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::controller::plan::waiting::Waiting;
 use crate::controller::plan::{Refused, Settings, Templates};
+use crate::controller::removal::Removal;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::objects::job::Place;
@@ -54,6 +55,8 @@ pub struct Memory {
     pub written: Option<Instant>,
     /// How many indexes of each Job had succeeded when its pods were last collected.
     pub collected: BTreeMap<Place, u64>,
+    /// Pods that are being removed.
+    pub removal: Option<Removal>,
     /// When pods were last collected.
     pub collected_at: Option<Instant>,
     /// Failed pods that the hub knows of, and that are to go, by their Jobs and their own indexes in them.

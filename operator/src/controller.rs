@@ -4,6 +4,7 @@ pub mod apply;
 pub mod cleanup;
 pub mod observe;
 pub mod plan;
+pub mod removal;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::busy::Busy;
 use crate::context::{Context, resource};
 use crate::pods::FailedPods;
 use crate::run::Run;
+use crate::slim_pod::SlimPod;
 
 /// A look is over after so long, whatever hangs.
 const LOOK_SECONDS: u64 = 150;
@@ -137,7 +140,8 @@ pub async fn run(
         .default_backoff()
         .modify(slim_pod)
         .touched_objects();
-    let run_of = move |pod: Pod| -> Option<ObjectRef<DynamicObject>> {
+    let run_of = move |pod: SlimPod| -> Option<ObjectRef<DynamicObject>> {
+        let pod = Pod::from(pod);
         let name = pod.labels().get(agentrun_protocol::names::RUN_LABEL)?;
         failed.note(&pod).then(|| ObjectRef::new_with(name, resource()).within(&pod.namespace().unwrap_or_default()))
     };
@@ -192,9 +196,8 @@ fn slim_job(job: &mut Job) {
     }
 }
 
-fn slim_pod(pod: &mut Pod) {
+fn slim_pod(pod: &mut SlimPod) {
     pod.meta_mut().managed_fields = None;
-    pod.spec = None;
 }
 
 async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
@@ -212,11 +215,12 @@ async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<
         otel.status_code = Empty
     );
     let begun = Instant::now();
-    let looked = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS), turn(&context, &run, &mut memory)).instrument(span.clone()).await;
+    let look = tokio::time::timeout(Duration::from_secs(LOOK_SECONDS), turn(&context, &run, &mut memory));
+    let (looked, busy) = Busy::new(look).instrument(span.clone()).await;
     let outcome = looked.unwrap_or(Err(Error::Timeout));
     trace(&span, &outcome);
     let hub_seconds = *outcome.as_ref().map_or(&0.0, |(_, seconds)| seconds);
-    context.metrics.reconciled(begun.elapsed().as_secs_f64(), hub_seconds);
+    context.metrics.reconciled(begun.elapsed().as_secs_f64(), hub_seconds, busy.as_secs_f64());
     let is_gone = run.deleted_at.is_some() && matches!(outcome, Ok((None, _)));
     if outcome.is_ok() {
         memory.failures = 0;
@@ -272,14 +276,15 @@ async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory)
     }
     apply::give_up(context, run, &plan.give_up).await?;
     let idle = plan.again.is_none() || observed.jobs.values().all(|job| job.active == 0);
-    apply::harvest(context, run, &observed, memory, idle).await?;
+    removal::harvest(context, run, &observed, memory, idle).await?;
     let is_written = if is_first { false } else { apply::status(context, run, &plan, memory).await? };
     if plan.again.is_none() && !memory.swept && is_written {
-        if observed.jobs.values().any(|job| job.active > 0) {
+        if memory.removal.is_none() && observed.jobs.values().all(|job| job.active == 0) {
+            removal::sweep(context, run, memory).await?;
+        }
+        if !memory.swept {
             return Ok((Some(Duration::from_secs(2)), hub_seconds));
         }
-        apply::sweep(context, run).await?;
-        memory.swept = true;
     }
     let again = if is_written { plan.again } else { Some(plan.again.unwrap_or(Duration::from_secs(1))) };
     Ok((again, hub_seconds))

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod busy;
 pub mod certificates;
 pub mod conditions;
 pub mod context;
@@ -21,6 +22,7 @@ pub mod pods;
 pub mod ranges;
 pub mod run;
 pub mod self_test;
+pub mod slim_pod;
 mod start;
 pub mod templates;
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub struct Metrics {
     reconciles: Counter,
     failures: Family<Failure, Counter>,
     seconds: Histogram,
+    busy_seconds: Histogram,
     hub_seconds: Histogram,
     writes: Family<Write, Counter>,
     leads: Gauge,
@@ -61,21 +62,27 @@ impl Metrics {
         let buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let reconciles = Counter::default();
         let failures = Family::default();
-        let (seconds, hub_seconds) = (Histogram::new(buckets), Histogram::new(buckets));
+        let (seconds, busy_seconds, hub_seconds) = (Histogram::new(buckets), Histogram::new(buckets), Histogram::new(buckets));
         let writes = Family::default();
         let leads = Gauge::default();
         registry.register("reconciles", "AgentRuns looked at", reconciles.clone());
         registry.register("reconcile_failures", "Looks that did not end well, by the step that failed", failures.clone());
         registry.register("reconcile_seconds", "Seconds of a look, without the hub's", seconds.clone());
+        registry.register(
+            "reconcile_busy_seconds",
+            "Seconds that a look computed, without its waits for API server and hub",
+            busy_seconds.clone(),
+        );
         registry.register("hub_seconds", "Seconds that the hub took for a look", hub_seconds.clone());
         registry.register("api_writes", "Writes to the API server", writes.clone());
         registry.register("leader", "Whether this replica leads", leads.clone());
-        Self { registry, reconciles, failures, seconds, hub_seconds, writes, leads, is_ready: AtomicBool::new(false) }
+        Self { registry, reconciles, failures, seconds, busy_seconds, hub_seconds, writes, leads, is_ready: AtomicBool::new(false) }
     }
 
-    /// Notes a look at an AgentRun: how long it took in all, and how much of that the hub.
-    pub fn reconciled(&self, seconds: f64, hub: f64) {
+    /// Notes a look at an AgentRun: how long it took in all, how much of that the hub, and how much of it was work and no wait.
+    pub fn reconciled(&self, seconds: f64, hub: f64, busy: f64) {
         self.reconciles.inc();
+        self.busy_seconds.observe(busy);
         self.seconds.observe((seconds - hub).max(0.0));
         self.hub_seconds.observe(hub);
     }
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_noted_is_shown() {
         let metrics = Metrics::default();
-        metrics.reconciled(0.5, 0.46);
+        metrics.reconciled(0.5, 0.46, 0.002);
         metrics.failed("status");
         metrics.wrote("create", "jobs");
         metrics.wrote("create", "jobs");
@@ -131,6 +138,7 @@ mod tests {
             "agentrun_operator_reconciles_total 1",
             "agentrun_operator_reconcile_failures_total{reason=\"status\"} 1",
             "agentrun_operator_reconcile_seconds_bucket{le=\"0.05\"} 1",
+            "agentrun_operator_reconcile_busy_seconds_bucket{le=\"0.0025\"} 1",
             "agentrun_operator_api_writes_total{verb=\"create\",resource=\"jobs\"} 2",
             "agentrun_operator_leader 1",
         ] {

@@ -15,6 +15,7 @@ use crate::controller::plan::waiting::Waiting;
 use crate::diagnose;
 use crate::objects::job::Place;
 use crate::objects::labels;
+use crate::slim_pod::SlimPod;
 
 /// Failed pods of a run that are kept at most; of more, the hub learns from their Job alone.
 const MAX_KEPT: usize = 20_000;
@@ -125,10 +126,11 @@ fn cell(pod: &Pod) -> Option<Cell> {
 ///
 /// # Errors
 /// The API server's.
-pub async fn waiting(api: &Api<Pod>, run: &str, now: Timestamp) -> Result<Vec<Waiting>, kube::Error> {
-    let params = ListParams::default().labels(&labels::trials_of(run)).fields("status.phase=Pending").limit(MAX_WAITING).match_any();
+pub async fn waiting(api: &Api<SlimPod>, run: &str, now: Timestamp) -> Result<Vec<Waiting>, kube::Error> {
+    // Any version would do, but the API server heeds no limit where any is asked for.
+    let params = ListParams::default().labels(&labels::trials_of(run)).fields("status.phase=Pending").limit(MAX_WAITING);
     let pods = api.list(&params).await?;
-    Ok(pods.items.iter().filter_map(|pod| waits(pod, now)).collect())
+    Ok(pods.items.into_iter().filter_map(|pod| waits(&pod.into(), now)).collect())
 }
 
 fn waits(pod: &Pod, now: Timestamp) -> Option<Waiting> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use agentrun_protocol::names::{AUDIENCE, CHUNK_LABEL, COMBO_LABEL, COMPLETION_INDEX_ANNOTATION, RUN_LABEL};
 use anyhow::{Context as _, Result};
@@ -72,7 +73,18 @@ pub(crate) struct Front {
     client: Client,
     shape: Shape,
     jobs: Arc<Jobs>,
-    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+    counts: Arc<Mutex<BTreeMap<String, Count>>>,
+}
+
+/// Requests of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    /// How many.
+    pub(crate) requests: u64,
+    /// Seconds that the API server took for all of them, to the heads of its answers.
+    pub(crate) seconds: f64,
+    /// Seconds that it took for the slowest.
+    pub(crate) slowest: f64,
 }
 
 impl Front {
@@ -92,18 +104,16 @@ impl Front {
     }
 
     /// Requests by `METHOD resource`, `WATCH resource` among them.
-    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, Count> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Requests that change something. What only asks a question (a review) is none.
     pub(crate) fn writes(&self) -> u64 {
         let counts = self.counts();
-        counts
-            .iter()
-            .filter(|(what, _)| !what.starts_with("GET ") && !what.starts_with("WATCH ") && !what.contains("review"))
-            .map(|(_, count)| count)
-            .sum()
+        let changes =
+            counts.iter().filter(|(what, _)| !what.starts_with("GET ") && !what.starts_with("WATCH ") && !what.contains("review"));
+        changes.map(|(_, count)| count.requests).sum()
     }
 
     async fn accept(self, listener: TcpListener) {
@@ -123,8 +133,10 @@ impl Front {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         let mut body = body.collect().await?.to_bytes();
-        self.count(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let what = named(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let begun = Instant::now();
         if let Some(answer) = self.played(&parts.method, parts.uri.path(), &body) {
+            self.count(what, begun.elapsed().as_secs_f64());
             let response = Response::builder().status(StatusCode::OK).header(header::CONTENT_TYPE, "application/json");
             return Ok(response.body(Body::from(answer.to_string().into_bytes()))?);
         }
@@ -135,6 +147,7 @@ impl Front {
             parts.headers.remove(name);
         }
         let mut response = self.client.send(Request::from_parts(parts, Body::from(body.to_vec()))).await?;
+        self.count(what, begun.elapsed().as_secs_f64());
         for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
             response.headers_mut().remove(name);
         }
@@ -142,10 +155,12 @@ impl Front {
         Ok(response)
     }
 
-    fn count(&self, method: &Method, path: &str, query: &str) {
-        let method = if query.contains("watch=true") { "WATCH" } else { method.as_str() };
+    fn count(&self, what: String, seconds: f64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(format!("{method} {}", resource(path))).or_default() += 1;
+        let count = counts.entry(what).or_default();
+        count.requests += 1;
+        count.seconds += seconds;
+        count.slowest = count.slowest.max(seconds);
     }
 
     /// The Job of a combo without pods is left alone by the Job controller.
@@ -171,6 +186,12 @@ impl Front {
         let (job, uid) = self.jobs.get(cell)?;
         Some(pod_of(name, cell, &job, &uid))
     }
+}
+
+/// `GET pods` and the like of a request.
+fn named(method: &Method, path: &str, query: &str) -> String {
+    let method = if query.contains("watch=true") { "WATCH" } else { method.as_str() };
+    format!("{method} {}", resource(path))
 }
 
 /// `pods`, `jobs/status` and the like of a request's path.

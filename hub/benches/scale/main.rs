@@ -63,6 +63,9 @@ async fn main() -> Result<()> {
         _ = tokio::signal::ctrl_c() => bail!("interrupted"),
     };
     let cleared = stage.clear().await.context("remove what was made on the cluster");
+    if let (Err(_), Err(error)) = (&measured, &cleared) {
+        println!("{error:#}");
+    }
     measured.and(cleared)
 }
 

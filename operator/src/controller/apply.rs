@@ -1,33 +1,23 @@
-//! Doing what the plan says: Jobs are made and changed, pods that are of no more use go, the status is written if it has changed.
+//! Doing what the plan says: Jobs are made and changed, pods that do not start are given up, the status is written if it has changed.
 
 use std::time::Instant;
 
 use agentrun_protocol::run::Observation;
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
 
-use super::plan::harvest::{self, Collected, Collection};
 use super::plan::waiting::Waiting;
-use super::plan::{Observed, Plan, Refused, done, notes::Note, status};
-use super::{Error, observe};
+use super::plan::{Plan, Refused, notes::Note, status};
+use super::{Error, observe, removal};
 use crate::context::{Context, Memory};
-use crate::objects::job::Place;
-use crate::objects::labels;
 use crate::run::Run;
 
-/// Jobs made at once.
+/// Jobs made or changed at once.
 const AT_ONCE: usize = 8;
-/// Failed pods are removed when there are so many,
-const WORTH_A_REQUEST: usize = 50;
-/// or when the last removal is so many seconds ago.
-const REMOVAL_SECONDS: u64 = 15;
-/// Indexes in one selector.
-const IN_ONE_SELECTOR: usize = 200;
 
 /// Makes and changes Jobs. What the API server refuses for good is told, not an error: asking again would not help.
 ///
@@ -42,9 +32,9 @@ pub async fn jobs(context: &Context, run: &Run, plan: &Plan) -> Result<Option<Re
             _ => {}
         }
     }
-    for change in &plan.change {
-        set_window(context, &api, change).await?;
-    }
+    let changed: Vec<_> = plan.change.iter().map(|change| set_window(context, &api, change)).collect();
+    let outcomes: Vec<Result<(), Error>> = futures::stream::iter(changed).buffer_unordered(AT_ONCE).collect().await;
+    outcomes.into_iter().collect::<Result<(), Error>>()?;
     let made: Vec<_> = plan.create.iter().map(|object| create(context, &api, run, object)).collect();
     let outcomes: Vec<Result<Option<Refused>, Error>> = futures::stream::iter(made).buffer_unordered(AT_ONCE).collect().await;
     let mut refused = None;
@@ -122,72 +112,7 @@ pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting]) -> Resu
         return Ok(());
     }
     let pods = given_up.iter().map(|waiting| (waiting.place, waiting.own)).collect();
-    remove(context, run, pods, "status.phase=Pending").await
-}
-
-/// Removes pods that are of no more use.
-///
-/// # Errors
-/// The API server's.
-pub async fn harvest(context: &Context, run: &Run, observed: &Observed, memory: &mut Memory, idle: bool) -> Result<(), Error> {
-    let old = |at: Option<Instant>, seconds: u64| at.is_none_or(|at| at.elapsed().as_secs() >= seconds);
-    if !memory.told.is_empty() && (idle || memory.told.len() >= WORTH_A_REQUEST || old(memory.removed_at, REMOVAL_SECONDS)) {
-        remove(context, run, std::mem::take(&mut memory.told), "status.phase=Failed").await?;
-        memory.removed_at = Some(Instant::now());
-    }
-    let Some(told) = observed.hub.aggregate() else { return Ok(()) };
-    let seconds = memory.collected_at.get_or_insert_with(Instant::now).elapsed().as_secs();
-    let collected = Collected { succeeded: std::mem::take(&mut memory.collected), seconds };
-    let limit = run.spec.as_ref().map_or(1, |spec| u64::try_from(spec.limits.parallelism).unwrap_or(1));
-    let collections = harvest::collections(&observed.jobs, &done(told), &collected, limit, idle);
-    memory.collected = collected.succeeded;
-    for collection in collections {
-        let selector = match &collection {
-            Collection::All(_) => labels::trials_of(&run.name),
-            Collection::One(place, _) => labels::job_of(&run.name, *place),
-        };
-        delete_pods(context, run, &selector, "status.phase=Succeeded").await?;
-        memory.collected.extend(collection.jobs());
-        memory.collected_at = Some(Instant::now());
-    }
-    Ok(())
-}
-
-/// Removes what is left of an ended run's pods. One request to look, and one to remove if there is something.
-///
-/// # Errors
-/// The API server's.
-pub async fn sweep(context: &Context, run: &Run) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &run.namespace);
-    for phase in ["status.phase=Succeeded", "status.phase=Failed"] {
-        let params = ListParams::default().labels(&labels::of_run(&run.name)).fields(phase).limit(1);
-        let left = api.list_metadata(&params).await.map_err(|source| Error::Pods(Box::new(source)))?;
-        if !left.items.is_empty() {
-            delete_pods(context, run, &labels::of_run(&run.name), phase).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes pods by their Jobs and their own indexes in them.
-async fn remove(context: &Context, run: &Run, mut pods: Vec<(Place, u64)>, phase: &str) -> Result<(), Error> {
-    pods.sort_unstable();
-    pods.dedup();
-    for of_job in pods.chunk_by(|left, right| left.0 == right.0) {
-        for part in of_job.chunks(IN_ONE_SELECTOR) {
-            let indexes: Vec<u64> = part.iter().map(|(_, index)| *index).collect();
-            delete_pods(context, run, &labels::indexes_of(&run.name, of_job[0].0, &indexes), phase).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn delete_pods(context: &Context, run: &Run, selector: &str, phase: &str) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &run.namespace);
-    context.metrics.wrote("deletecollection", "pods");
-    let params = ListParams::default().labels(selector).fields(phase);
-    api.delete_collection(&DeleteParams::background(), &params).await.map_err(|source| Error::Pods(Box::new(source)))?;
-    Ok(())
+    removal::of_waiting(context, run, pods).await
 }
 
 /// Writes the status if it has changed and cannot wait, and tells what is new. Whether it is written as planned.

@@ -8,7 +8,7 @@ use agentrun_crds::dataset::DatasetSource;
 use agentrun_protocol::run::{Aggregate, Observation, Registration};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace};
 use kube::api::{Api, ListParams};
 
 use super::Error;
@@ -21,6 +21,7 @@ use crate::objects::job::{JobView, Place};
 use crate::objects::scoring::ScoringView;
 use crate::pods::{self, FailedPod};
 use crate::run::Run;
+use crate::slim_pod::SlimPod;
 
 /// How often pods and Events are asked for while a run is held up.
 const HELD_UP_INTERVAL: Duration = Duration::from_secs(5);
@@ -251,13 +252,18 @@ async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, 
         return Ok(());
     }
     memory.looked_at = Some(Instant::now());
-    if not_ready {
-        let api: Api<Pod> = Api::namespaced(context.client.clone(), &run.namespace);
-        memory.waiting = pods::waiting(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source)))?;
-    }
-    if let Some(job) = too_few.first() {
-        memory.is_namespace_ending = is_ending(context, run).await?;
-        memory.refused = refusal(context, run, job, now).await?;
+    let waiting = async {
+        let api: Api<SlimPod> = Api::namespaced(context.client.clone(), &run.namespace);
+        if not_ready { pods::waiting(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source))) } else { Ok(Vec::new()) }
+    };
+    let refused = async {
+        let Some(job) = too_few.first() else { return Ok((false, None)) };
+        futures::try_join!(is_ending(context, run), refusal(context, run, job, now))
+    };
+    let (waiting, (is_namespace_ending, refused)) = futures::try_join!(waiting, refused)?;
+    memory.waiting = waiting;
+    if !too_few.is_empty() {
+        (memory.is_namespace_ending, memory.refused) = (is_namespace_ending, refused);
     }
     Ok(())
 }
