@@ -94,14 +94,21 @@ impl Hub {
     /// # Errors
     /// As [`Hub::pod`].
     pub(crate) async fn pooled(&self, shape: &Shape, cell: Cell, token: &str) -> Result<()> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
+        let mut connection = self.idle_or_new().await?;
         self.trial(&mut connection, shape, cell, token).await?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(())
+    }
+
+    /// A connection that the hub has not closed, as it does with those that are idle for half a minute.
+    async fn idle_or_new(&self) -> Result<Connection> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut connection) = idle else { return self.connect().await };
+            if connection.ready().await.is_ok() {
+                return Ok(connection);
+            }
+        }
     }
 
     async fn connect(&self) -> Result<Connection> {
