@@ -185,11 +185,13 @@ mod tests {
     #[test]
     fn many_pods_are_many_selectors_and_none_is_named_twice() {
         let run = crate::testing::run(serde_json::json!({}), 10);
-        let pods: Vec<(Place, u64)> =
-            (0..250).map(|index| (PLACE, index)).chain([(PLACE, 0), (Place { chunk: 1, combo: 0, round: 0 }, 7)]).collect();
+        let pods: Vec<(Place, u64)> = (0..2 * IN_ONE_SELECTOR as u64)
+            .map(|index| (PLACE, index))
+            .chain([(PLACE, 0), (Place { chunk: 1, combo: 0, round: 0 }, 7)])
+            .collect();
         let selections = selected(&run, pods, PENDING);
         assert_eq!(selections.len(), 3);
         assert!(selections.iter().all(|(_, phase)| *phase == PENDING));
-        assert!(selections[2].0.contains('7') && !selections[2].0.contains("249"), "{selections:?}");
+        assert!(selections[2].0.contains('7') && !selections[2].0.contains("399"), "{selections:?}");
     }
 }
