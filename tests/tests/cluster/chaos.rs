@@ -90,16 +90,30 @@ async fn kill_at_random(space: &Namespace, random: &mut Random, rounds: usize) -
     for _ in 0..rounds {
         // Rounds are apart by time, as their effects have no common end to wait for.
         tokio::time::sleep(Duration::from_millis(1000 + random.below(4000) as u64)).await;
-        // Each kind is equally likely; where there is none of it at the moment, the next one's turn comes.
-        let first = random.below(VICTIMS.len());
-        for victim in VICTIMS.iter().cycle().skip(first).take(VICTIMS.len()) {
-            if kill(space, random, *victim).await {
-                *killed.entry(*victim).or_default() += 1;
-                break;
+        // Each kind is equally likely: where there is none of it, as when the API server has just come back, it is waited for.
+        let victim = VICTIMS[random.below(VICTIMS.len())];
+        let killing = async {
+            while !kill(space, random, victim).await {
+                if is_over(space).await {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
+            true
+        };
+        let found = tokio::time::timeout(Duration::from_secs(180), killing).await;
+        if !found.unwrap_or_else(|_| panic!("there is no {victim:?} to kill; killed so far: {killed:?}")) {
+            say("the run was over before all rounds were");
+            break;
         }
+        *killed.entry(victim).or_default() += 1;
     }
     killed
+}
+
+async fn is_over(space: &Namespace) -> bool {
+    let arguments = ["-n", &space.name, "get", "agentrun/chaos", "-o", "jsonpath={.status.phase}"];
+    space.cluster.try_kubectl(&arguments).await.is_ok_and(|phase| phase == "Complete")
 }
 
 /// Kills one such; false where there is none at the moment.
@@ -116,16 +130,8 @@ async fn kill(space: &Namespace, random: &mut Random, victim: Victim) -> bool {
 
 async fn kill_pod(cluster: &Cluster, random: &mut Random, namespace: &str, selector: &str) -> bool {
     let arguments = ["-n", namespace, "get", "pods", "-l", selector, "--field-selector=status.phase=Running", "-o", "name"];
-    // The API server may be on its way back: its kills are not to take the others' turns.
-    let mut found = cluster.try_kubectl(&arguments).await;
-    for _ in 0..120 {
-        if found.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        found = cluster.try_kubectl(&arguments).await;
-    }
-    let names = found.unwrap_or_else(|error| panic!("the API server does not come back: {error}"));
+    // The API server may be on its way back.
+    let Ok(names) = cluster.try_kubectl(&arguments).await else { return false };
     let names: Vec<&str> = names.lines().collect();
     let Some(name) = random.choice(&names) else { return false };
     cluster.try_kubectl(&["-n", namespace, "delete", name, "--force", "--grace-period=0", "--wait=false"]).await.is_ok()
