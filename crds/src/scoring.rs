@@ -97,8 +97,7 @@ pub struct ScoringContainer {
     /// The image.
     #[schemars(length(min = 1, max = 4096))]
     pub image: String,
-    /// The program and its arguments; the image's own where it is left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(max = 131072)))]
+    /// The program and its arguments. An image's own entry point cannot be fed with questions.
+    #[schemars(length(min = 1, max = 256), inner(length(max = 131072)))]
     pub command: Vec<String>,
 }

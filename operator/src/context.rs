@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::controller::plan::waiting::Waiting;
 use crate::controller::plan::{Refused, Settings, Templates};
 use crate::controller::removal::Removal;
+use crate::diagnose::Diagnosis;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::objects::job::Place;
@@ -71,6 +72,8 @@ pub struct Memory {
     pub is_namespace_ending: bool,
     /// When it was last looked.
     pub looked_at: Option<Instant>,
+    /// When the pods of the scoring Job were last looked at, and what was wrong with them.
+    pub scoring: (Option<Instant>, Option<Diagnosis>),
     /// How the dataset's source differs, and when that was last looked at.
     pub drift: Option<(Instant, Option<String>)>,
     /// Looks that failed, one after the other.

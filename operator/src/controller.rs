@@ -279,8 +279,14 @@ async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory)
     removal::harvest(context, run, &observed, memory, idle).await?;
     let is_written = if is_first { false } else { apply::status(context, run, &plan, memory).await? };
     if plan.again.is_none() && !memory.swept && is_written {
-        if memory.removal.is_none() && observed.jobs.values().all(|job| job.active == 0) {
-            removal::sweep(context, run, memory).await?;
+        let runs = observed
+            .jobs
+            .values()
+            .map(|job| job.active)
+            .chain(observed.scoring.iter().map(|scoring| scoring.active))
+            .any(|active| active > 0);
+        if memory.removal.is_none() && !runs {
+            removal::sweep(context, run, &observed, memory).await?;
         }
         if !memory.swept {
             return Ok((Some(Duration::from_secs(2)), hub_seconds));

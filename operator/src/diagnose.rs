@@ -31,6 +31,18 @@ impl Diagnosis {
     }
 }
 
+/// What to do about an API server's sentence that refuses a pod, beyond what it says itself; empty where that is all.
+pub fn advice(message: &str) -> &'static str {
+    if message.contains("exceeded quota") {
+        "; the run goes on when there is room"
+    } else if message.contains("failed quota") && message.contains("must specify") {
+        // The quota has room: it wants to know how much is asked for.
+        "; set that in the resources of the template's containers, or give the namespace a LimitRange with defaults"
+    } else {
+        ""
+    }
+}
+
 /// Why a pod ended badly; `None` where it did not. `agent` is the agent's container, the first one where it is not known.
 pub fn failed(pod: &Pod, agent: Option<&str>) -> Option<Diagnosis> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Failed"))?;
@@ -136,7 +148,9 @@ fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {
     match ended.signal.or((code > 128 && code <= 192).then_some(code - 128)) {
         Some(signal) => Diagnosis::new(FailureReason::AgentSignal, format!("signal {signal}")),
         None => {
-            let told = ended.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+            // The end of its log, where it left no message of its own: what it said last is the reason, and not how a traceback begins.
+            let last = ended.message.as_deref().and_then(|message| message.lines().rfind(|line| !line.trim().is_empty()));
+            let told = last.map(|line| format!(": {line}")).unwrap_or_default();
             let found = Diagnosis::new(FailureReason::AgentExit, format!("exit code {code}{told}"));
             Diagnosis { exit_code: Some(code), ..found }
         }

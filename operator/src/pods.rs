@@ -14,7 +14,7 @@ use kube::api::{Api, ListParams};
 use crate::controller::plan::waiting::Waiting;
 use crate::diagnose;
 use crate::objects::job::Place;
-use crate::objects::labels;
+use crate::objects::{labels, scoring};
 use crate::slim_pod::SlimPod;
 
 /// Failed pods of a run that are kept at most; of more, the hub learns from their Job alone.
@@ -138,14 +138,40 @@ fn waits(pod: &Pod, now: Timestamp) -> Option<Waiting> {
         return None;
     }
     let Cell { place, own, index } = cell(pod)?;
-    let made = pod.metadata.creation_timestamp.as_ref()?.0;
-    let seconds = u64::try_from(now.duration_since(made).as_secs()).unwrap_or_default();
+    let seconds = seconds(pod, now)?;
     let diagnosis = diagnose::pending(pod, seconds)?;
     Some(Waiting { place, own, index, uid: pod.uid()?, diagnosis, seconds })
 }
 
+/// Since it was made.
+fn seconds(pod: &Pod, now: Timestamp) -> Option<u64> {
+    let made = pod.metadata.creation_timestamp.as_ref()?.0;
+    Some(u64::try_from(now.duration_since(made).as_secs()).unwrap_or_default())
+}
+
+/// What is wrong with the pods that score a run's outputs: why one does not start, else how the last one failed.
+///
+/// # Errors
+/// The API server's.
+pub async fn scoring(api: &Api<SlimPod>, run: &str, now: Timestamp) -> Result<Option<diagnose::Diagnosis>, kube::Error> {
+    let params = ListParams::default().labels(&labels::scoring_of(run)).limit(MAX_WAITING);
+    let pods = api.list(&params).await?.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let mut pods: Vec<Pod> = pods.map(Pod::from).collect();
+    pods.sort_by_key(|pod| std::cmp::Reverse(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));
+    Ok(pods.iter().find_map(|pod| scorers(pod, now)))
+}
+
+fn scorers(pod: &Pod, now: Timestamp) -> Option<diagnose::Diagnosis> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    match phase {
+        Some("Pending") => diagnose::pending(pod, seconds(pod, now)?),
+        _ => diagnose::failed(pod, Some(scoring::CONTAINER)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use agentrun_eval::trial::FailureReason;
     use serde_json::json;
 
     use super::*;
@@ -196,6 +222,21 @@ mod tests {
         assert_eq!((found.place, found.own, found.failure.index), (Place { round: 1, ..Place::first(0, 2) }, 7, 96));
         again.annotations_mut().insert("agentrun.dev/cells".into(), "3".into());
         assert_eq!(read(&again), None, "the Job has no such index");
+    }
+
+    #[test]
+    fn a_scoring_pod_says_what_its_program_said_last() {
+        let now: Timestamp = "2026-11-22T10:00:30Z".parse().unwrap();
+        let container = |state: serde_json::Value| json!([{"name": "scorer", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
+        let said = |phase: &str, state: serde_json::Value| {
+            let status = json!({"phase": phase, "containerStatuses": container(state)});
+            scorers(&pod("a", "math", "job-1", status), now).map(|found| (found.reason, found.message))
+        };
+        let exit = json!({"terminated": {"exitCode": 3, "message": "Traceback\n  File x\nKeyError: 'score'\n\n"}});
+        assert_eq!(said("Failed", exit), Some((FailureReason::AgentExit, "exit code 3: KeyError: 'score'".to_owned())));
+        let (reason, message) = said("Pending", json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})).unwrap();
+        assert!(reason == FailureReason::ImagePull && message.contains("`scorer`") && message.contains("no such image"), "{message}");
+        assert_eq!(said("Running", json!({"running": {}})), None);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub const EXIT_FILE: &str = "exit";
 pub const RESTARTED_FILE: &str = "restarted";
 /// Socket in [`EXCHANGE_DIR`] between a scoring container's wrapper and the sidecar.
 pub const SCORE_SOCKET: &str = "score.sock";
+/// Path on the [`ADMIN_PORT`] of a scoring pod's sidecar: what became of the scores. See [`crate::pod`] for its answers.
+pub const SCORED_PATH: &str = "/scored";
 
 /// Environment of the sidecar: the hub's URL.
 pub const HUB_URL_ENV: &str = "AGENTRUN_HUB_URL";

@@ -10,11 +10,11 @@ use std::{
 };
 
 use agentrun_protocol::names;
-use axum::{Router, routing::get};
+use axum::{Router, http::StatusCode, routing::get};
 use thiserror::Error;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         answers::{AnswerError, answers},
         questions::questions,
     },
+    sentence,
 };
 
 mod answers;
@@ -86,7 +87,42 @@ pub enum ScoreError {
     Answers(#[from] AnswerError),
 }
 
-/// Scores every output that waits, then waits for the pod's end.
+/// What became of the scores, as the program's wrapper is told.
+#[derive(Clone, Debug)]
+enum Progress {
+    /// No program has come yet.
+    NoProgram,
+    /// One is asked, or its answers are on their way.
+    Asking,
+    /// The hub has every score.
+    Scored,
+    /// An answer was of no use.
+    Refused(String),
+    /// The program ended before it had answered everything.
+    Unanswered(String),
+}
+
+impl Progress {
+    fn after(scored: &Result<u64, ScoreError>) -> Self {
+        match scored {
+            Ok(_) => Self::Scored,
+            Err(error @ ScoreError::Answers(AnswerError::TooFew(_) | AnswerError::Early)) => Self::Unanswered(sentence(error)),
+            Err(error) => Self::Refused(sentence(error)),
+        }
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        match self {
+            Self::NoProgram => (StatusCode::NOT_FOUND, "no program has come\n".to_owned()),
+            Self::Asking => (StatusCode::ACCEPTED, "answers are on their way\n".to_owned()),
+            Self::Scored => (StatusCode::OK, "scored\n".to_owned()),
+            Self::Refused(problem) => (StatusCode::UNPROCESSABLE_ENTITY, problem.clone()),
+            Self::Unanswered(problem) => (StatusCode::CONFLICT, problem.clone()),
+        }
+    }
+}
+
+/// Scores every output that waits, tells the program's wrapper how that went, and waits for the pod's end.
 ///
 /// # Errors
 /// The hub refuses, or the program prints what is no answer.
@@ -97,17 +133,23 @@ pub async fn run(args: &ScoreArgs) -> Result<(), ScoreError> {
     let failed = |source| ScoreError::Socket { path: path.clone(), source };
     let listener = socket(&path).map_err(failed)?;
     copy_wrapper(&args.trust_dir)?;
-    open_admin(args.admin).await?;
+    let (progress, told) = watch::channel(Progress::NoProgram);
+    open_admin(args.admin, told).await?;
     tracing::info!(socket = %path.display(), "waiting for the scoring program");
     let program = tokio::select! {
         accepted = listener.accept() => accepted.map_err(failed)?.0,
         () = stop.told() => return Ok(()),
     };
-    // The pod ends when the program does; what it answered last is still on its way then.
-    let scored = score(&hub, program).await?;
-    tracing::info!(scored, "the hub has every score");
+    progress.send_replace(Progress::Asking);
+    let scored = score(&hub, program).await;
+    match &scored {
+        Ok(scored) => tracing::info!(scored, "the hub has every score"),
+        Err(error) => tracing::error!(error = sentence(error), "outputs are left without a score"),
+    }
+    progress.send_replace(Progress::after(&scored));
+    // A pod whose program has ended well is a success, whatever its sidecar did: the wrapper asks for the outcome first, and fails with it.
     stop.told().await;
-    Ok(())
+    scored.map(drop)
 }
 
 /// Asks the program for the score of every output that waits. Returns how many there were.
@@ -116,11 +158,15 @@ async fn score(hub: &Arc<Hub>, program: UnixStream) -> Result<u64, ScoreError> {
     let (ask, asked) = mpsc::channel(AHEAD);
     let asking = tokio::spawn(questions(hub.clone(), to, ask));
     let answered = answers(hub, from, asked).await;
-    // A program that has ended is asked no more; one that was asked everything has ended the task.
-    asking.abort();
-    match asking.await {
-        Ok(Err(error)) => Err(ScoreError::Questions(error)),
-        _ => Ok(answered?),
+    if answered.is_err() {
+        // Nobody is to be asked any more.
+        asking.abort();
+    }
+    match (answered, asking.await) {
+        (_, Ok(Err(error))) => Err(ScoreError::Questions(error)),
+        (Err(error), _) => Err(error.into()),
+        (Ok(count), Ok(Ok(true))) => Ok(count),
+        (Ok(_), _) => Err(AnswerError::Early.into()),
     }
 }
 
@@ -135,15 +181,19 @@ fn socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers the startup probe: there is nothing else to ask of this pod.
-async fn open_admin(address: SocketAddr) -> Result<(), ListenError> {
+/// Answers the startup probe and the program's wrapper: there is nothing else to ask of this pod.
+async fn open_admin(address: SocketAddr, progress: watch::Receiver<Progress>) -> Result<(), ListenError> {
     let (listener, address) = match listen(address).await {
         Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
             listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).await?
         }
         opened => opened?,
     };
-    let routes = Router::new().route(names::STARTUP_PATH, get(async || "started\n")).route("/healthz", get(async || "ok\n"));
+    let scored = move || std::future::ready(progress.borrow().answer());
+    let routes = Router::new()
+        .route(names::STARTUP_PATH, get(async || "started\n"))
+        .route("/healthz", get(async || "ok\n"))
+        .route(names::SCORED_PATH, get(scored));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
             tracing::error!(%address, %error, "the admin port ended");

@@ -24,13 +24,18 @@ struct Sidecar(SocketAddr);
 
 impl Sidecar {
     fn new() -> Self {
+        Self::answering("200 OK", "")
+    }
+
+    fn answering(status: &str, body: &str) -> Self {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let mut head = [0; 1024];
                 let _asked = stream.read(&mut head);
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok();
+                stream.write_all(answer.as_bytes()).ok();
             }
         });
         Self(address)
@@ -190,6 +195,28 @@ fn a_scoring_command_speaks_over_the_socket() {
     questions.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(answers.next().is_none());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_scoring_command_ends_as_its_answers_do() {
+    let mut container = Container::new();
+    // A program that nobody speaks to is of no use, however it ends: each has a listener.
+    let listener = UnixListener::bind(container.path("score.sock")).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let (ok, failed) = (&["true"][..], &["sh", "-c", "echo own words >&2; exit 3"][..]);
+    for (status, body, command, code, said) in [
+        ("200 OK", "", ok, 0, ""),
+        ("200 OK", "", failed, 0, "own words\n"),
+        ("422 Unprocessable Entity", "no answer: `x`", ok, 1, "agentrun-wrap: no answer: `x`\n"),
+        ("422 Unprocessable Entity", "no answer: `x`", failed, 3, "own words\nagentrun-wrap: no answer: `x`\n"),
+        ("409 Conflict", "two are missing", ok, 1, "agentrun-wrap: two are missing\n"),
+        ("409 Conflict", "two are missing", failed, 3, "own words\n"),
+        ("404 Not Found", "", ok, 213, "agentrun-wrap: the sidecar died while the command ran: its answers are lost\n"),
+    ] {
+        container.1 = Sidecar::answering(status, body);
+        let output = container.run(&[container.flag("score", "score.sock")], command);
+        assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(code), said), "{status} {command:?}");
+    }
 }
 
 #[test]

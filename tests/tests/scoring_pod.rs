@@ -1,5 +1,6 @@
 //! A scoring pod: outputs go to the user's program, and its answers become scores.
 
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -36,13 +37,14 @@ async fn finished(hub: &Hub) {
     }
 }
 
-/// A scoring pod's two processes: the sidecar, and the wrapper around `program`.
+/// A scoring pod's two processes: the sidecar, and the wrapper around `program`, which asks the sidecar how it went.
 async fn score(hub: &Hub, program: &[&str]) -> (Child, Child, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("token"), hub::token("scoring")).expect("the temporary folder can be written");
+    let admin = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free").local_addr().expect("it has an address");
     let mut sidecar = Command::new(sidecar_binary());
-    sidecar.args(["score", "--admin=127.0.0.1:0"]).env_clear().kill_on_drop(true).stderr(Stdio::piped());
+    sidecar.args(["score", &format!("--admin={admin}")]).env_clear().kill_on_drop(true).stderr(Stdio::piped());
     for (flag, value) in [
         ("hub", hub.url()),
         ("hub-ca", hub.ca_pem().to_owned()),
@@ -59,7 +61,13 @@ async fn score(hub: &Hub, program: &[&str]) -> (Child, Child, TempDir) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut wrapper = Command::new(path("agentrun-wrap"));
-    wrapper.arg(format!("--score={}", path("score.sock"))).arg("--").args(program).kill_on_drop(true).stderr(Stdio::piped());
+    wrapper
+        .arg(format!("--score={}", path("score.sock")))
+        .arg(format!("--sidecar={admin}"))
+        .arg("--")
+        .args(program)
+        .kill_on_drop(true)
+        .stderr(Stdio::piped());
     (sidecar, wrapper.spawn().expect("the wrapper starts"), folder)
 }
 
@@ -95,10 +103,27 @@ async fn every_output_gets_its_score_from_the_users_program() {
 async fn a_program_that_talks_is_not_believed() {
     let hub = Hub::start().await;
     finished(&hub).await;
-    let (sidecar, mut wrapper, _folder) = score(&hub, &["sh", "-c", "echo loading model; while read line; do echo 1; done"]).await;
+    // It hears nothing of its failure, and ends well: its pod must not.
+    let (sidecar, wrapper, _folder) = score(&hub, &["sh", "-c", "echo loading model; cat > /dev/null"]).await;
+    let ended = wrapper.wait_with_output().await.expect("it is our process");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("no answer: `loading model`"), "{said}");
+    terminate(&sidecar).await;
     let ended = sidecar.wait_with_output().await.expect("it is our process");
     let log = String::from_utf8_lossy(&ended.stderr);
     assert!(!ended.status.success() && log.contains("no answer: `loading model`"), "{log}");
-    wrapper.wait().await.expect("it is our process");
+    assert!(trials(&hub).await.iter().all(|trial| trial["score"].is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_ends_before_it_is_asked_has_scored_nothing() {
+    let hub = Hub::start().await;
+    finished(&hub).await;
+    let (sidecar, wrapper, _folder) = score(&hub, &["true"]).await;
+    let ended = wrapper.wait_with_output().await.expect("it is our process");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("the scoring program ended before it"), "{said}");
+    terminate(&sidecar).await;
+    assert!(!sidecar.wait_with_output().await.expect("it is our process").status.success());
     assert!(trials(&hub).await.iter().all(|trial| trial["score"].is_null()));
 }

@@ -74,6 +74,9 @@ pub async fn look(context: &Context, run: &Run, memory: &mut Memory, now: Timest
         observed.drift = drift(context, run, spec, memory).await?;
     }
     held_up(context, run, &observed.jobs, memory, now).await?;
+    if let Some(scoring) = &mut observed.scoring {
+        scoring_pods(context, run, scoring, memory, now).await?;
+    }
     observed.waiting = memory.waiting.clone();
     observed.refused = memory.refused.clone();
     observed.is_namespace_ending = memory.is_namespace_ending;
@@ -268,6 +271,20 @@ async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, 
     Ok(())
 }
 
+/// Looks at the pods of a scoring Job that failed, or that takes its time.
+async fn scoring_pods(context: &Context, run: &Run, scoring: &mut ScoringView, memory: &mut Memory, now: Timestamp) -> Result<(), Error> {
+    let (at, known) = &mut memory.scoring;
+    let is_due = scoring.active > 0 && at.is_none_or(|at| at.elapsed() >= HELD_UP_INTERVAL);
+    // What is said of a failure lasts.
+    if is_due || scoring.failed.is_some() {
+        let api: Api<SlimPod> = Api::namespaced(context.client.clone(), &run.namespace);
+        *known = pods::scoring(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source)))?;
+        *at = Some(Instant::now());
+    }
+    scoring.problem.clone_from(known);
+    Ok(())
+}
+
 /// Whether the run's namespace is being deleted.
 async fn is_ending(context: &Context, run: &Run) -> Result<bool, Error> {
     let api: Api<Namespace> = Api::all(context.client.clone());
@@ -291,9 +308,10 @@ async fn refusal(context: &Context, run: &Run, job: &JobView, now: Timestamp) ->
 
 /// What a sentence of the API server about a pod means.
 pub fn refused(message: &str) -> Refused {
-    let reason = if message.contains("exceeded quota") || message.contains("failed quota") { "QuotaExceeded" } else { "PodRefused" };
     let message: String = message.chars().take(500).collect();
-    Refused { reason, message: format!("the API server does not take the run's pods: {message}"), is_final: false }
+    let reason = if message.contains("exceeded quota") { "QuotaExceeded" } else { "PodRefused" };
+    let advice = diagnose::advice(&message);
+    Refused { reason, message: format!("the API server does not take the run's pods: {message}{advice}"), is_final: false }
 }
 
 #[cfg(test)]
@@ -324,6 +342,9 @@ mod tests {
     fn a_quota_is_told_from_other_refusals() {
         let quota = refused("pods \"x\" is forbidden: exceeded quota: compute, requested: pods=1, used: pods=5, limited: pods=5");
         assert_eq!((quota.reason, quota.is_final), ("QuotaExceeded", false));
+        let unsaid = refused("pods \"x\" is forbidden: failed quota: strict: must specify limits.cpu for: agent; limits.memory for: agent");
+        assert_eq!(unsaid.reason, "PodRefused", "it is not full");
+        assert!(unsaid.message.ends_with("or give the namespace a LimitRange with defaults"), "{}", unsaid.message);
         let policy = refused("pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false");
         assert_eq!(policy.reason, "PodRefused");
         assert!(policy.message.contains("violates PodSecurity"));

@@ -81,18 +81,21 @@ fn collections(run: &Run, observed: &Observed, memory: &mut Memory, idle: bool) 
     collections
 }
 
-/// Removes what is left of an ended run's pods: one request to look, and one to remove if there is something.
+/// Removes what is left of an ended run's pods: one request to look, and one to remove if there is something. Where its scoring container failed, the
+/// pods of that stay: their logs say why.
 ///
 /// # Errors
 /// The API server's.
-pub async fn sweep(context: &Context, run: &Run, memory: &mut Memory) -> Result<(), Error> {
+pub async fn sweep(context: &Context, run: &Run, observed: &Observed, memory: &mut Memory) -> Result<(), Error> {
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &run.namespace);
     let mut selections = Vec::new();
-    for phase in [SUCCEEDED, FAILED] {
-        let params = ListParams::default().labels(&labels::of_run(&run.name)).fields(phase).limit(1);
+    let is_unscored = observed.scoring.as_ref().is_some_and(|scoring| scoring.failed.is_some());
+    let failed = if is_unscored { labels::trials_of(&run.name) } else { labels::of_run(&run.name) };
+    for (selector, phase) in [(labels::of_run(&run.name), SUCCEEDED), (failed, FAILED)] {
+        let params = ListParams::default().labels(&selector).fields(phase).limit(1);
         let left = api.list_metadata(&params).await.map_err(|source| Error::Pods(Box::new(source)))?;
         if !left.items.is_empty() {
-            selections.push((labels::of_run(&run.name), phase));
+            selections.push((selector, phase));
         }
     }
     if selections.is_empty() {

@@ -42,7 +42,7 @@ fn a_failed_pods_reason_is_told_apart() {
     let table = [
         (agent(ended(1, "Error")), false, AgentExit, "exit code 1"),
         (
-            agent(json!({"terminated": {"exitCode": 3, "message": "KeyError:\n 'choices'"}})),
+            agent(json!({"terminated": {"exitCode": 3, "message": "Traceback:\n  line 1\nKeyError: 'choices'\n"}})),
             false,
             AgentExit,
             "exit code 3: KeyError: 'choices'",

@@ -298,6 +298,11 @@ fn agent_container(patch: &mut Patch, trial: &Trial<'_>, agent: &Agent, plan: &P
     variables.retain(|variable| !there.iter().any(|name| name == text(variable, "name")));
     patch.prepend(&[&at[..], &["env"]].concat(), variables);
     patch.append(&[&at[..], &["volumeMounts"]].concat(), plan.mounts.clone());
+    // Its pod goes soon after it failed: what its log said last is kept with the failure.
+    let policy = [&at[..], &["terminationMessagePolicy"]].concat();
+    if patch.document["spec"]["containers"][agent.index].get("terminationMessagePolicy").is_none() {
+        patch.add(&policy, json!("FallbackToLogsOnError"));
+    }
     if !agent.command.is_empty() {
         let mut command = vec![json!(format!("{TRUST_DIR}/{WRAPPER_FILE}"))];
         command.extend(plan.wrapper.iter().map(|flag| json!(flag)));

@@ -34,6 +34,11 @@ pub fn trials_of(run: &str) -> String {
     format!("{},{}", of_run(run), names::CHUNK_LABEL)
 }
 
+/// Selects the pods that score a run's outputs.
+pub fn scoring_of(run: &str) -> String {
+    format!("{},{}=true", of_run(run), names::SCORING_LABEL)
+}
+
 /// Selects the pods of one Job.
 pub fn job_of(run: &str, place: Place) -> String {
     let round = match place.round {

@@ -8,9 +8,12 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::{job, labels};
-use crate::inject::Installation;
+use crate::diagnose::Diagnosis;
+use crate::inject::{Installation, Resources};
 use crate::run::Run;
 
+/// The user's container in a scoring pod.
+pub const CONTAINER: &str = "scorer";
 /// User and group of the user's container: any image runs as them, and none as root.
 const SCORER_USER: i64 = 65533;
 /// Fields of the run's own pods that its scoring pod needs too, to find an image and a node.
@@ -30,6 +33,8 @@ pub struct ScoringView {
     pub succeeded: bool,
     /// Why it was given up.
     pub failed: Option<String>,
+    /// What is wrong with its pods, as far as it was looked: why they do not start, or how the last one failed.
+    pub problem: Option<Diagnosis>,
 }
 
 impl ScoringView {
@@ -47,6 +52,7 @@ impl ScoringView {
             active: u64::try_from(status.and_then(|status| status.active).unwrap_or_default()).unwrap_or_default(),
             succeeded: found("Complete").is_some(),
             failed: found("Failed").map(|condition| condition.message.clone().unwrap_or_else(|| "its pods failed".to_owned())),
+            problem: None,
         })
     }
 }
@@ -73,10 +79,14 @@ pub fn template(spec: &AgentRunSpec, installation: &Installation) -> Result<Valu
     let command: Vec<String> =
         [wrapper, socket, "--".to_owned()].into_iter().chain(container.command.iter().map(|word| word.replace("$(", "$$("))).collect();
     let mut scorer = json!({
-        "name": "scorer",
+        "name": CONTAINER,
         "image": container.image,
         "command": command,
-        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+        // Everything is said, as a quota may ask for any of it.
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi"},
+            "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"},
+        },
         "securityContext": restricted(SCORER_USER),
         "volumeMounts": [
             {"name": names::TRUST_VOLUME, "mountPath": names::TRUST_DIR, "readOnly": true},
@@ -98,11 +108,12 @@ pub fn template(spec: &AgentRunSpec, installation: &Installation) -> Result<Valu
             pod[field] = value.clone();
         }
     }
-    Ok(json!({"metadata": {"annotations": {"kubectl.kubernetes.io/default-container": "scorer"}}, "spec": pod}))
+    Ok(json!({"metadata": {"annotations": {"kubectl.kubernetes.io/default-container": CONTAINER}}, "spec": pod}))
 }
 
 fn sidecar(installation: &Installation) -> Value {
-    let resources = json!({"cpu": installation.resources.cpu, "memory": installation.resources.memory});
+    let Resources { cpu, memory, ephemeral_storage } = &installation.resources;
+    let resources = json!({"cpu": cpu, "memory": memory, "ephemeral-storage": ephemeral_storage});
     let mut security = restricted(names::SIDECAR_USER);
     security["readOnlyRootFilesystem"] = json!(true);
     let mut env = vec![
@@ -202,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_container_without_a_command_cannot_be_fed() {
-        let spec = spec(json!({"scoring": {"container": {"image": "example.test/scorer:1"}}}));
+        let spec = spec(json!({"scoring": {"container": {"image": "example.test/scorer:1", "command": []}}}));
         let refusal = template(&spec, &Installation::default()).unwrap_err();
         assert!(refusal.starts_with("spec.scoring.container.command: name the program"), "{refusal}");
     }

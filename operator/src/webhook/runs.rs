@@ -89,7 +89,10 @@ pub(crate) fn findings(spec: &AgentRunSpec, template: &Result<Template, String>,
     match &found.attempt {
         None => {}
         Some(Attempt::Taken { warnings }) => findings.warnings.extend(warnings.iter().map(|text| format!("a trial's pod: {text}"))),
-        Some(Attempt::Refused { message }) => findings.errors.push(format!("spec.template: the API server refuses its pods: {message}")),
+        Some(Attempt::Refused { message }) => {
+            let advice = crate::diagnose::advice(message);
+            findings.errors.push(format!("spec.template: the API server refuses its pods: {message}{advice}"));
+        }
         Some(Attempt::Unknown { why }) => findings.warnings.push(format!("spec.template could not be tried: {why}")),
     }
     if let (Some(trust), Some(false)) = (&spec.trust, found.trust) {

@@ -39,6 +39,9 @@ pub enum AnswerError {
     /// It ended early.
     #[error("the scoring program ended before it had answered everything: {0} outputs have no score yet")]
     TooFew(usize),
+    /// It ended before the last question.
+    #[error("the scoring program ended before it was asked about every output: read lines until standard input ends")]
+    Early,
     /// The hub does not take scores.
     #[error("tell the hub the scores")]
     Hub(#[source] HubError),

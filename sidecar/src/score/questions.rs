@@ -10,22 +10,23 @@ use crate::hub::{Ask, Hub, HubError};
 /// Outputs may be a megabyte each; a page is held in memory.
 const PAGE: u64 = 32;
 
-/// Writes a question for every output that waits, and tells its trial to `asked` first. Ends with the outputs, or with the program.
-pub(super) async fn questions(hub: Arc<Hub>, mut program: OwnedWriteHalf, asked: mpsc::Sender<i64>) -> Result<(), HubError> {
+/// Writes a question for every output that waits, and tells its trial to `asked` first. Ends with the outputs, or with the program: whether every
+/// output was asked about.
+pub(super) async fn questions(hub: Arc<Hub>, mut program: OwnedWriteHalf, asked: mpsc::Sender<i64>) -> Result<bool, HubError> {
     let mut after = -1;
     loop {
         let items = page(&hub, after).await?;
         let Some(last) = items.last() else {
             // The end of its input tells the program to end; it may have gone already.
             program.shutdown().await.ok();
-            return Ok(());
+            return Ok(true);
         };
         after = last.trial;
         for item in &items {
             let mut line = serde_json::to_vec(&item.question).map_err(|error| HubError::Answer(error.to_string()))?;
             line.push(b'\n');
             if asked.send(item.trial).await.is_err() || program.write_all(&line).await.is_err() {
-                return Ok(());
+                return Ok(false);
             }
         }
     }

@@ -132,3 +132,25 @@ fn validity() -> (time::OffsetDateTime, time::OffsetDateTime) {
     let now = time::OffsetDateTime::now_utc();
     (now - BACKDATED, now + LIFETIME)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    /// The organisational unit of a certificate's subject: UTF8String of a UUID's length after the attribute's identifier, 2.5.4.11.
+    fn unit(certificate: &[u8]) -> &[u8] {
+        let at = certificate.windows(5).rposition(|bytes| bytes == [0x55, 0x04, 0x0b, 0x0c, 36]).unwrap();
+        &certificate[at + 5..at + 5 + 36]
+    }
+
+    #[test]
+    fn no_two_authorities_have_one_subject_and_each_has_its_pods_uid() {
+        let name = "0c0ffee0-0000-4000-8000-000000000000";
+        let [first, second] = [(); 2].map(|()| CertificateDer::from_pem_slice(issuer(Some(name)).unwrap().1.as_bytes()).unwrap());
+        let common = format!("AgentRun {name}");
+        assert!([&first, &second].iter().all(|der| der.windows(common.len()).any(|bytes| bytes == common.as_bytes())));
+        assert_ne!(unit(&first), unit(&second), "one key would be taken for the other's forgery");
+    }
+}

@@ -1,6 +1,7 @@
 //! Tables over whole looks: what was seen goes in; phase, conditions, objects and Events come out.
 
 mod held_up;
+mod scoring;
 mod world;
 
 use agentrun_eval::trial::FailureReason;
@@ -256,35 +257,6 @@ fn what_was_not_observed_is_explained() {
     let mut missing = seen(&[job(10, 0), job(10, 0)], 20);
     told(&mut missing).records_missing = 1;
     assert_eq!(condition(&decide(&run(json!({}), 10), &missing), "RecordsComplete"), "False/RecordsMissing");
-}
-
-#[test]
-fn outputs_are_scored_by_a_job_when_they_are_many_or_the_last() {
-    let spec = json!({"scoring": {"container": {"image": "i", "command": ["score"]}}});
-    let looks = |unscored, finished, scoring: Option<ScoringView>| {
-        let mut observed = seen(&[job(10, 0), job(10, 0)], finished);
-        told(&mut observed).unscored = unscored;
-        observed.scoring = scoring;
-        decide(&run(spec.clone(), 10), &observed)
-    };
-    let scoring = |succeeded, failed: Option<&str>| {
-        Some(ScoringView { name: "math-scoring".into(), active: 0, succeeded, failed: failed.map(str::to_owned) })
-    };
-    assert_eq!(looks(5, 10, None).create.len(), 0, "trials still run");
-    assert_eq!(looks(5, 15, None).create[0]["metadata"]["name"], "math-scoring");
-    assert_eq!(looks(100, 0, None).create.len(), 1);
-    assert_eq!(looks(5, 15, scoring(false, None)).create.len(), 0, "one is at it");
-    let stale = looks(5, 15, scoring(true, None));
-    assert_eq!((stale.create.len(), stale.delete), (0, vec!["math-scoring".to_owned()]));
-    let failed = looks(5, 15, scoring(false, Some("backoff limit")));
-    assert_eq!((phase(&failed), condition(&failed, "Failed")), ("Failed", "True/ScoringFailed".into()));
-}
-
-#[test]
-fn the_hubs_builtin_scorers_need_no_job() {
-    let mut observed = seen(&[job(10, 0), job(10, 0)], 15);
-    told(&mut observed).unscored = 5;
-    assert_eq!(decide(&run(json!({}), 10), &observed).create.len(), 0);
 }
 
 #[test]

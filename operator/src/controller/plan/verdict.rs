@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::window::Mode;
 use super::{DatasetView, HubView, Observed, Refused, waiting};
 use crate::conditions::{State, Verdict};
+use crate::diagnose::Diagnosis;
 use crate::objects::job::Grid;
 use crate::run::Run;
 
@@ -98,7 +99,8 @@ fn failure(run: &Run, observed: &Observed, refused: Option<&Refused>) -> Option<
         let message = format!("the hub has lost the run's datapoints, and they cannot be read again: {}", problem.message);
         return Some(("DatasetLost".to_owned(), message));
     }
-    if let Some(message) = observed.scoring.as_ref().and_then(|scoring| scoring.failed.as_ref()) {
+    if let Some((scoring, job)) = observed.scoring.as_ref().and_then(|scoring| Some((scoring, scoring.failed.as_ref()?))) {
+        let message = scoring.problem.as_ref().map_or(job, |problem| &problem.message);
         let message = format!(
             "the scoring container failed: {message}; see the logs of the pods of Job `{}`",
             crate::objects::scoring::name(&run.name)
@@ -241,9 +243,22 @@ fn progress(observed: &Observed, refused: Option<&Refused>, active: u64) -> Verd
     }
     let unscored = observed.hub.aggregate().map_or(0, |told| told.unscored);
     if active == 0 && unscored > 0 {
-        return Verdict::new(State::True, "Scoring", "outputs wait for their scores");
+        return scoring(observed.scoring.as_ref().and_then(|scoring| scoring.problem.as_ref()));
     }
     Verdict::new(State::True, "Running", "trials are running")
+}
+
+/// Outputs wait for their scores, and nothing else is to be done.
+fn scoring(problem: Option<&Diagnosis>) -> Verdict {
+    match problem {
+        None => Verdict::new(State::True, "Scoring", "outputs wait for their scores"),
+        Some(problem) if problem.reason.is_agents_own() => Verdict::new(
+            State::True,
+            "Scoring",
+            format!("outputs wait for their scores; the last try of the scoring container failed: {}", problem.message),
+        ),
+        Some(problem) => Verdict::new(State::False, problem.reason.name(), format!("the scoring pod: {}", problem.message)),
+    }
 }
 
 /// Whether all records are there, and what keeps calls from being seen.

@@ -23,7 +23,7 @@ use std::{
 
 use agentrun_protocol::pod::{SIDECAR_LOST_CODE, TIMEOUT_CODE};
 
-use crate::{args::Args, command::Ended};
+use crate::{args::Args, command::Ended, sidecar::Scores};
 
 /// The wrapper itself failed.
 const OURS: u8 = 125;
@@ -38,7 +38,8 @@ fn main() -> ExitCode {
     };
     let began = Instant::now();
     let code = match command::run(&args) {
-        Ok(Ended { code, timed_out: false }) if args.score.is_none() && sidecar::is_lost(code, &args.trial, args.sidecar) => {
+        Ok(Ended { code, .. }) if args.score.is_some() => scored(code, sidecar::scores(args.sidecar)),
+        Ok(Ended { code, timed_out: false }) if sidecar::is_lost(code, &args.trial, args.sidecar) => {
             say(&format!("the command ended with {code}, and the sidecar had died beside it"));
             u8::try_from(SIDECAR_LOST_CODE).unwrap_or(OURS)
         }
@@ -58,6 +59,27 @@ fn main() -> ExitCode {
         say(&format!("cannot write {}: {error}", args.exit.display()));
     }
     ExitCode::from(code)
+}
+
+/// How a scoring command's end counts: by what became of its answers. What was said last is what people are shown.
+fn scored(code: u8, scores: Scores) -> u8 {
+    match scores {
+        Scores::Kept => 0,
+        Scores::Refused(problem) => {
+            say(&problem);
+            code.max(1)
+        }
+        Scores::Unanswered(problem) if code == 0 => {
+            say(&problem);
+            1
+        }
+        // Its own last words say why.
+        Scores::Unanswered(_) => code,
+        Scores::Lost => {
+            say("the sidecar died while the command ran: its answers are lost");
+            u8::try_from(SIDECAR_LOST_CODE).unwrap_or(OURS)
+        }
+    }
 }
 
 /// Says something to whoever reads the container's log.
