@@ -1,7 +1,8 @@
 //! Certificates of webhook and hub: made or found, watched through the API, served, and told to the API server.
 //!
 //! Every replica watches the Secrets and serves what they hold; a certificate that changes counts from the next connection. A replica may make a Secret
-//! that is missing (only the first succeeds); everything else is written by the leader alone. What is written is decided by [`plan`].
+//! that is missing (only the first succeeds); everything else is written by the leader alone, as long as the API server would accept what this replica
+//! serves. What is written is decided by [`plan`].
 
 mod authority;
 mod leaf;
@@ -29,7 +30,7 @@ pub use leaf::LeafError;
 pub use pem::PemError;
 
 use self::leaf::Leaf;
-use self::plan::{Server, is_agreed, plan};
+use self::plan::{Server, is_agreed, may_replace, plan};
 use self::store::{Objects, Store};
 
 /// Annotation on the authority's Secret: any value asks for a new authority. It is taken off when that is made.
@@ -238,8 +239,10 @@ impl Certificates {
         settled: bool,
         leads: bool,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        for action in plan(&objects.seen(), &self.settings, Timestamp::now(), settled, &self.provider)? {
-            store.write(action, objects, leads).await?;
+        let (seen, now) = (objects.seen(), Timestamp::now());
+        let may_replace = may_replace(leads, &seen, &self.settings, now, &self.provider);
+        for action in plan(&seen, &self.settings, now, settled, &self.provider)? {
+            store.write(action, objects, may_replace).await?;
         }
         Ok(())
     }

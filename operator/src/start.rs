@@ -23,8 +23,8 @@ use crate::metrics::Metrics;
 use crate::templates::Injected;
 use crate::webhook::{self, Webhook, WebhookError};
 
-/// For requests for admission that are under way when the process is told to stop.
-const DRAIN: Duration = Duration::from_secs(12);
+/// For requests for admission that come or are under way when the process is told to stop; a pod is given 30 s.
+const DRAIN: Duration = Duration::from_secs(18);
 
 /// Why the operator ended.
 #[derive(Debug, Error)]

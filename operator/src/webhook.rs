@@ -62,7 +62,10 @@ const ASK_TIME: Duration = Duration::from_secs(3);
 const BELIEVED: Duration = Duration::from_secs(5);
 /// How many runs are remembered.
 const REMEMBERED: usize = 1024;
-/// For running requests to end when the process is told to stop.
+/// For which new connections are still taken when the process is told to stop: nodes go on sending them here until they have heard that this pod ends, and
+/// a labelled pod whose request is not taken is refused.
+const LINGER: Duration = Duration::from_secs(5);
+/// For running requests to end after that.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Why admission cannot be served.
@@ -111,7 +114,7 @@ impl Webhook {
         Arc::new(Self { client, settings, metrics, known: Mutex::default() })
     }
 
-    /// Serves over TLS until it is told to stop; each connection gets the certificate of the moment.
+    /// Serves over TLS until it is told to stop, and a little longer; each connection gets the certificate of the moment.
     ///
     /// # Errors
     /// The port cannot be had, or the server fails.
@@ -142,6 +145,7 @@ impl Webhook {
         server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME);
         let stopping = tokio::spawn(async move {
             stop.cancelled().await;
+            tokio::time::sleep(LINGER).await;
             handle.graceful_shutdown(Some(DRAIN));
         });
         let served = server.serve(self.router().into_make_service()).await;

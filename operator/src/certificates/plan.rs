@@ -148,6 +148,12 @@ fn is_served(data: &Data, seen: &Seen, names: &[String], now: Timestamp, provide
     leaf.is_accepted(&before, names, now, provider)
 }
 
+/// Whether a replica may change what is there. The leader may, and one that the API server would not accept: while an upgrade changes who makes
+/// certificates, the leader is of the old kind until the new ones are ready, and knows nothing of what these serve.
+pub(crate) fn may_replace(leads: bool, seen: &Seen, settings: &Settings, now: Timestamp, provider: &CryptoProvider) -> bool {
+    leads || !is_agreed(seen, settings, now, provider)
+}
+
 /// Whether the API server accepts the webhook's certificate through every webhook that is ours.
 pub(crate) fn is_agreed(seen: &Seen, settings: &Settings, now: Timestamp, provider: &CryptoProvider) -> bool {
     let Some(leaf) = seen.webhook.as_ref().and_then(|data| Leaf::read(data, provider).ok()) else { return false };

@@ -127,13 +127,13 @@ impl Store {
         select_all(streams).boxed()
     }
 
-    /// Does one write. Only a leader replaces; anybody may make what is missing, and the first one counts.
-    pub(super) async fn write(&self, action: Action, objects: &Objects, leads: bool) -> Result<(), StoreError> {
+    /// Does one write. Only who may replaces; anybody may make what is missing, and the first one counts.
+    pub(super) async fn write(&self, action: Action, objects: &Objects, may_replace: bool) -> Result<(), StoreError> {
         let settings = &self.settings;
         match action {
             Action::CreateAuthority(data) => self.create(&settings.authority_secret, "Opaque", data).await,
             Action::CreateLeaf(server, data) => self.create(self.name(server), "kubernetes.io/tls", data).await,
-            _ if !leads => Ok(()),
+            _ if !may_replace => Ok(()),
             Action::ReplaceAuthority(data) => self.replace(objects.authority.as_ref(), data).await,
             Action::ReplaceLeaf(Server::Webhook, data) => self.replace(objects.webhook.as_ref(), data).await,
             Action::ReplaceLeaf(Server::Hub, data) => self.replace(objects.hub.as_ref(), data).await,

@@ -271,6 +271,43 @@ fn certificates_from_elsewhere_are_told_and_never_written() {
     assert!(!cluster.is_agreed(now));
 }
 
+/// During an upgrade replicas of both modes are there, and the leader is of the old one until the new ones are ready. Each mode has Secrets of its own.
+#[test]
+fn a_change_of_mode_needs_no_leader_of_the_new_one_and_settles() {
+    let begun = settled(at(0)).seen;
+    let auto = (settings(), begun.clone());
+    let authority = Authority::new(at(0), YEAR).unwrap();
+    let theirs = Some(authority.leaf(&settings().webhook_names, at(0), YEAR).unwrap());
+    let secret = (Settings::new("agentrun-system", Mode::Secret), Seen { webhook: theirs, ..Seen::default() });
+    let trusts = |roots: &[&Vec<u8>]| vec![pem::text(roots.iter().copied()).into_bytes(); 2];
+    // The way back is gone when our own certificate has ended long ago.
+    for (old, new, bundles, now) in
+        [(&auto, &secret, begun.bundles.clone(), at(60)), (&secret, &auto, trusts(&[&authority.certificate]), at(40 * DAY))]
+    {
+        let mut replicas = [(new, false), (old, true)].map(|((settings, seen), leads)| (settings, seen.clone(), leads));
+        replicas.iter_mut().for_each(|(_, seen, _)| seen.bundles.clone_from(&bundles));
+        let mut writes = 0;
+        for turn in 0..20 {
+            let (settings, seen, leads) = &replicas[turn % 2];
+            let may_replace = may_replace(*leads, seen, settings, now, &provider());
+            let actions = plan(seen, settings, now, true, &provider()).unwrap();
+            for action in actions.into_iter().filter(|_| may_replace) {
+                writes += 1;
+                match action {
+                    Action::Trust(bundle) => replicas.iter_mut().for_each(|(_, seen, _)| seen.bundles = vec![bundle.clone(); 2]),
+                    Action::ReplaceLeaf(Server::Webhook, data) => replicas[turn % 2].1.webhook = Some(data),
+                    Action::ReplaceLeaf(Server::Hub, data) => replicas[turn % 2].1.hub = Some(data),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        for (settings, seen, _) in &replicas {
+            assert!(is_agreed(seen, settings, now, &provider()), "{:?}", settings.mode);
+        }
+        assert!(writes <= 6, "they write against each other: {writes}");
+    }
+}
+
 #[test]
 fn without_webhooks_there_is_nothing_to_be_ready_for() {
     let mut cluster = settled(at(0));
