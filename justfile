@@ -52,4 +52,4 @@ images: dist
 
 # Build the programs as they are shipped
 dist:
-    cargo build --profile dist --locked
+    cargo build --profile dist --locked -p agentrun -p agentrun-sidecar -p agentrun-operator -p agentrun-hub
