@@ -2,12 +2,15 @@
 //!
 //! Everything is done with kubectl, as a user would: what a test finds hard is hard for users too.
 
+mod authority;
 mod collect;
 mod hub;
 mod kubectl;
 mod namespace;
 mod parts;
+mod postgres;
 mod provider;
+mod release;
 mod resource;
 
 use std::path::PathBuf;
@@ -15,8 +18,10 @@ use std::sync::OnceLock;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use authority::{Authority, tls_data};
 pub use namespace::{Namespace, with_namespace, with_namespace_alone};
 pub use parts::{Supervision, kill_process, sidecars};
+pub use postgres::Postgres;
 pub use provider::Provider;
 pub use resource::{agent_pod_spec, agent_run, restricted};
 

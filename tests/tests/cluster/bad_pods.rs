@@ -99,6 +99,29 @@ async fn fifty_containers_all_get_the_sidecars_address() {
     .await;
 }
 
+/// A sidecar that never gets ready keeps the agent from starting, and must not keep the pod from going.
+#[tokio::test]
+async fn a_pod_whose_sidecar_never_starts_can_be_deleted() {
+    with_namespace("never-started", async |space| {
+        let mut made = dry_run(&space, &pod("stuck", spec())).await.expect("it is admitted");
+        for field in ["uid", "creationTimestamp", "managedFields"] {
+            made["metadata"].as_object_mut().expect("a pod has metadata").remove(field);
+        }
+        made.as_object_mut().expect("a pod is an object").remove("status");
+        // What is not ours in it is left as it is found, its image too.
+        made["spec"]["initContainers"][0]["image"] = json!(PYTHON);
+        made["spec"]["initContainers"][0]["command"] = json!(["sleep", "600"]);
+        made["spec"]["initContainers"][0].as_object_mut().expect("a container is an object").remove("args");
+        made["spec"]["terminationGracePeriodSeconds"] = json!(5);
+        space.create(&made).await;
+        let runs = |pod: &Value| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object();
+        let stuck = space.until("pod/stuck", 90, "with a running sidecar", runs).await;
+        assert_eq!(stuck["status"]["phase"], "Pending", "{:#}", stuck["status"]);
+        space.kubectl(&["delete", "pod", "stuck", "--timeout=90s"]).await;
+    })
+    .await;
+}
+
 /// Everything that makes pods hard at once: an init container that calls, no root but ours, our own user, a read-only root, a quota that wants
 /// limits, no service account token.
 #[tokio::test]

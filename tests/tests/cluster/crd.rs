@@ -63,6 +63,7 @@ fn mistakes() -> Vec<(Value, &'static str)> {
             "`command` runs on one machine, with `agentrun run`: in a cluster use `container`",
         ),
         (spec(json!({"scoring": {"regex": null, "numeric": {"tolerance": -1}}})), "should be greater than or equal to 0"),
+        (spec(json!({"scoring": {"regex": null, "container": {"image": "i"}}})), "spec.scoring.container.command: Required value"),
         (
             spec(json!({"agent": {"input": {"file": "/a", "stdin": true}}})),
             "spec.agent.input: Invalid value: exactly one of file, stdin, env must be set",

@@ -39,44 +39,46 @@ fn rules(datapoints: &[Value]) -> Vec<Rule> {
 #[tokio::test]
 async fn the_example_is_ranked_each_call_is_attributed_and_paid_once() {
     with_namespace("example", async |space| {
-        let provider = Provider(Cluster::get());
-        let manifest: Value = serde_json::from_str(&space.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", MANIFEST]).await)
-            .expect("kubectl prints JSON");
-        let datapoints = manifest["spec"]["dataset"]["items"].as_array().expect("the dataset is inline");
-        provider.rules("example", &rules(datapoints)).await;
-        for datapoint in datapoints {
-            provider.forget(datapoint["input"].as_str().expect("inputs are texts")).await;
-        }
-
-        space.kubectl(&["apply", "-f", MANIFEST]).await;
-        let run = space.run_ends("word-problems", 240).await;
-        let status = &run["status"];
-        assert_eq!(status["phase"], "Complete", "{status:#}");
-        assert_eq!(status["trials"]["succeeded"], 40, "{status:#}");
-        assert_eq!(
-            (&status["calls"]["total"], &status["calls"]["cached"], &status["calls"]["failed"]),
-            (&80.into(), &20.into(), &0.into())
-        );
-        let condition =
-            |kind: &str| status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind).cloned();
-        assert_eq!(condition("RecordsComplete").map(|condition| condition["status"].clone()), Some("True".into()), "{status:#}");
-
-        let ranking: Vec<_> =
-            status["results"].as_array().into_iter().flatten().map(|result| (result["combo"].clone(), result["score"].clone())).collect();
-        let expected: Vec<_> = COMBOS
-            .iter()
-            .map(|(planner, solver, right)| {
-                (Value::from(format!("planner={planner} + solver={solver}")), Value::from(format!("0.{right}000")))
-            })
-            .collect();
-        assert_eq!(ranking, expected);
-        assert_eq!(status["best"]["combo"], "planner=gpt-4.1 + solver=gpt-4.1");
-
-        every_distinct_call_was_paid_once(provider, datapoints).await;
-        every_call_is_attributed(&space, datapoints).await;
+        completes(&space).await;
         space.pods_go("word-problems", 60).await;
     })
     .await;
+}
+
+/// Applies the example and looks at all that comes of it.
+///
+/// # Panics
+/// Something is not as it should be.
+pub(crate) async fn completes(space: &Namespace) {
+    let provider = Provider(Cluster::get());
+    let manifest: Value = serde_json::from_str(&space.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", MANIFEST]).await)
+        .expect("kubectl prints JSON");
+    let datapoints = manifest["spec"]["dataset"]["items"].as_array().expect("the dataset is inline");
+    provider.rules("example", &rules(datapoints)).await;
+    for datapoint in datapoints {
+        provider.forget(datapoint["input"].as_str().expect("inputs are texts")).await;
+    }
+
+    space.kubectl(&["apply", "-f", MANIFEST]).await;
+    let run = space.run_ends("word-problems", 240).await;
+    let status = &run["status"];
+    assert_eq!(status["phase"], "Complete", "{status:#}");
+    assert_eq!(status["trials"]["succeeded"], 40, "{status:#}");
+    assert_eq!((&status["calls"]["total"], &status["calls"]["cached"], &status["calls"]["failed"]), (&80.into(), &20.into(), &0.into()));
+    let condition = |kind: &str| status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind).cloned();
+    assert_eq!(condition("RecordsComplete").map(|condition| condition["status"].clone()), Some("True".into()), "{status:#}");
+
+    let ranking: Vec<_> =
+        status["results"].as_array().into_iter().flatten().map(|result| (result["combo"].clone(), result["score"].clone())).collect();
+    let expected: Vec<_> = COMBOS
+        .iter()
+        .map(|(planner, solver, right)| (Value::from(format!("planner={planner} + solver={solver}")), Value::from(format!("0.{right}000"))))
+        .collect();
+    assert_eq!(ranking, expected);
+    assert_eq!(status["best"]["combo"], "planner=gpt-4.1 + solver=gpt-4.1");
+
+    every_distinct_call_was_paid_once(provider, datapoints).await;
+    every_call_is_attributed(space, datapoints).await;
 }
 
 async fn every_distinct_call_was_paid_once(provider: Provider, datapoints: &[Value]) {
