@@ -98,6 +98,9 @@ pub(crate) struct Exec {
     /// How calls reach the proxy: connect (proxy variables), base-url (for clients that ignore those)
     #[arg(long, value_name = "LAYER", value_delimiter = ',', default_value = "connect")]
     pub(crate) capture: Vec<CaptureMode>,
+    /// Choose the models of calls by the policy in this file: random, rules or webhook
+    #[arg(long, value_name = "FILE")]
+    pub(crate) routing: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) upstream: Upstream,
     /// The command

@@ -1,12 +1,22 @@
 //! The binary's flags, and the [`Config`] they make.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use agentrun_llm::provider::{Hosts, Shape};
 use clap::Parser;
 use thiserror::Error;
 
-use crate::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, memory, pod::PodArgs, score::ScoreArgs};
+use crate::{
+    CacheConfig, CacheMode, CaptureMode, Config, Limits, Session, UpstreamRule, memory,
+    pod::PodArgs,
+    route::{PolicyError, Router},
+    score::ScoreArgs,
+};
 
 /// Intercepts, records and caches the LLM calls of agents that use it as their proxy.
 #[derive(Clone, Debug, Parser)]
@@ -72,6 +82,9 @@ pub struct Args {
     /// The how-manieth repeat this is, from 0
     #[arg(long, default_value_t = 0, env = "AGENTRUN_SAMPLE")]
     pub sample: u32,
+    /// Choose the models of calls by the policy in this JSON file: random, rules or webhook
+    #[arg(long, value_name = "FILE")]
+    pub routing: Option<PathBuf>,
     /// How long running calls may take to end after SIGTERM, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub grace: u64,
@@ -116,6 +129,31 @@ pub enum ArgsError {
     /// A provider's URL names no host.
     #[error("--provider")]
     Host(#[from] agentrun_llm::provider::HostError),
+    /// The routing policy's file cannot be read.
+    #[error("--routing: read {path}")]
+    RoutingFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The routing policy's file holds none.
+    #[error("--routing: {path}: {source}")]
+    RoutingText {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        source: serde_json::Error,
+    },
+    /// The routing policy cannot be used.
+    #[error("--routing: {path}: {source}")]
+    Routing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PolicyError,
+    },
 }
 
 impl Args {
@@ -143,8 +181,11 @@ impl Args {
     }
 
     /// Whose calls they are.
-    pub fn session(&self) -> Session {
-        Session {
+    ///
+    /// # Errors
+    /// The routing policy cannot be used.
+    pub fn session(&self) -> Result<Session, ArgsError> {
+        Ok(Session {
             run: self.run.clone(),
             data_id: self.data_id.clone(),
             combo_id: self.combo_id.clone(),
@@ -154,8 +195,22 @@ impl Args {
             scope: self.cache_scope.clone(),
             replaces: Vec::new(),
             cache: self.cache_mode,
-        }
+            router: self.routing.as_deref().map(router).transpose()?,
+        })
     }
+}
+
+fn router(path: &Path) -> Result<Arc<Router>, ArgsError> {
+    let path = path.to_owned();
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(ArgsError::RoutingFile { path, source }),
+    };
+    let policy = match serde_json::from_slice(&text) {
+        Ok(policy) => policy,
+        Err(source) => return Err(ArgsError::RoutingText { path, source }),
+    };
+    Router::new(&policy).map_err(|source| ArgsError::Routing { path, source })
 }
 
 /// Bytes of memory to stay within: `mebibytes`, else the control group's, else all there is.

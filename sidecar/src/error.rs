@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use thiserror::Error;
 
-use crate::{body::AnswerBody, upstream::UpstreamError};
+use crate::{body::AnswerBody, route::Undecided, upstream::UpstreamError};
 
 /// Why a call is not answered by an upstream. Each says what happened and, where the client can do something, what.
 #[derive(Debug, Error)]
@@ -26,6 +26,8 @@ pub(crate) enum Refusal {
     BodyTimeout(u64),
     #[error("model {model} cannot replace {asked} here: {reason}")]
     Route { asked: String, model: String, reason: String },
+    #[error(transparent)]
+    Undecided(#[from] Undecided),
     #[error("no stored answer to this call, and the cache mode is ReplayOnly")]
     ReplayMiss,
     #[error("records cannot be written, and no more fit in memory: {0}")]
@@ -37,7 +39,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::Draining | Self::Records(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Records(_) | Self::Undecided(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::NoHost | Self::BodyRead(_) | Self::Route { .. } => StatusCode::BAD_REQUEST,
             Self::EntranceClosed(_) => StatusCode::FORBIDDEN,

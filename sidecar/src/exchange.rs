@@ -29,7 +29,7 @@ use crate::{
 mod gather;
 mod reading;
 
-pub(crate) use reading::{Changed, Reading};
+pub(crate) use reading::{Changed, Parsed, Reading};
 
 /// Answers one request of a connection. Refusals become answers; only the connection itself can fail.
 pub(crate) async fn exchange(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
@@ -80,12 +80,22 @@ async fn answer(
             return miss::ask(call.take(), None, target, parts, Changed::default(), RequestBody::streamed(first, rest)).await;
         }
     };
-    let fingerprint = fingerprint(connection, &target, &parts, &body);
     call.request_bytes(body.len());
+    let parse = || Parsed::of(provider, parts.method.as_str(), &target, &body);
+    let (parsed, routed) = match &connection.live.session.router {
+        None => (None, None),
+        Some(router) => {
+            let parsed = parse();
+            let routed = parsed.route(router, provider, &connection.live).await?;
+            (Some(parsed), routed)
+        }
+    };
+    let fingerprint = fingerprint(connection, &target, &parts, &body, routed.as_deref());
     if let Some(hit) = seen(call, connection, fingerprint, &body) {
         return Ok(hit);
     }
-    let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, &body, &connection.live)?;
+    let parsed = parsed.unwrap_or_else(parse);
+    let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, parsed, routed.as_deref(), &connection.live)?;
     let reading = Arc::new(reading);
     call.read(reading.clone());
     if reading.is_json {
@@ -199,7 +209,7 @@ fn layer_of(layer: Layer) -> CacheLayer {
 }
 
 /// Names a request's bytes within what its session makes of them.
-fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8]) -> Fingerprint {
+fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8], routed: Option<&str>) -> Fingerprint {
     let live = &connection.live;
     let port = target.port.unwrap_or_default().to_be_bytes();
     connection.proxy.fingerprints.of(&[
@@ -210,6 +220,7 @@ fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[
         &port,
         parts.method.as_str().as_bytes(),
         target.path.as_str().as_bytes(),
+        routed.unwrap_or_default().as_bytes(),
         body,
     ])
 }

@@ -29,6 +29,7 @@ mod pass;
 pub mod pod;
 mod record;
 mod resolve;
+pub mod route;
 pub mod score;
 mod session;
 mod ship;
@@ -289,7 +290,7 @@ pub async fn run(args: &Args) -> Result<(), BodyError> {
     if let Some(folder) = &args.ca_dir {
         sidecar.write_certificates(folder)?;
     }
-    let mut session = sidecar.serve(args.session(), port);
+    let mut session = sidecar.serve(args.session()?, port);
     if args.capture.contains(&CaptureMode::Dns) {
         session.open_dns(args.listen_dns).await?;
     }

@@ -28,7 +28,7 @@ use crate::{
     front::Connection,
     held::Held,
     journal::{AnswerText, Recorded},
-    session::{Attribution, Live},
+    session::{Attribution, Live, Past},
     target::Target,
 };
 
@@ -247,6 +247,7 @@ impl Call {
         let Open { proxy, admitted, facts, .. } = *open;
         let operation = facts.operation();
         facts.live.count(operation, &end);
+        facts.live.remember(|| facts.past(&end));
         proxy.metrics.count(&facts.provider.name, operation, facts.capture(), &end);
         facts.warn_unread(&proxy, &end);
         if let Some(journal) = &proxy.journal {
@@ -287,6 +288,22 @@ impl Begun {
 
     pub(crate) fn capture(&self) -> Capture {
         self.target.capture
+    }
+
+    /// What the session's router is told of it.
+    fn past(&self, end: &End) -> Past {
+        let usage = end.facts.usage.as_ref();
+        Past {
+            model: self.reading.as_deref().and_then(|reading| reading.model.clone()),
+            requested_model: self.reading.as_deref().and_then(|reading| reading.requested_model.clone()),
+            provider: self.provider.name.clone(),
+            status: end.status,
+            outcome: end.outcome.as_str(),
+            cached: end.is_cached(),
+            latency_seconds: end.facts.latency_seconds,
+            input_tokens: usage.and_then(|usage| usage.input_tokens),
+            output_tokens: usage.and_then(|usage| usage.output_tokens),
+        }
     }
 
     /// When a call that ended so did.

@@ -1,14 +1,18 @@
 //! Sessions: whose calls these are. A session has a loopback port of its own, and every connection to it belongs to it.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use agentrun_llm::call::{Operation, Outcome};
 use rust_decimal::Decimal;
+use serde::Serialize;
 
-use crate::{config::CacheMode, drain::Drain, record::End};
+use crate::{config::CacheMode, drain::Drain, record::End, route::Router};
 
 /// What a session is opened with.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +35,28 @@ pub struct Session {
     pub replaces: Vec<(String, String)>,
     /// What may be done with stored answers.
     pub cache: CacheMode,
+    /// Who chooses the models of its calls, after `replaces`.
+    pub router: Option<Arc<Router>>,
 }
+
+/// What a router is told of a call that ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Past {
+    /// What was sent.
+    pub(crate) model: Option<String>,
+    pub(crate) requested_model: Option<String>,
+    pub(crate) provider: String,
+    /// 0: there was no answer.
+    pub(crate) status: u16,
+    pub(crate) outcome: &'static str,
+    pub(crate) cached: bool,
+    pub(crate) latency_seconds: f64,
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
+}
+
+/// As many calls as a router is told of.
+const PAST: usize = 1000;
 
 /// The part of a session that an [`crate::Origin`] finds in a request's extensions.
 #[derive(Clone, Debug)]
@@ -111,6 +136,8 @@ pub(crate) struct Live {
     pub(crate) reading_scope: String,
     pub(crate) drain: Drain,
     totals: Mutex<Totals>,
+    /// For a router that looks at it.
+    past: Mutex<VecDeque<Past>>,
 }
 
 impl Live {
@@ -121,7 +148,7 @@ impl Live {
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default() })
+        Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default(), past: Mutex::default() })
     }
 
     pub(crate) fn count(&self, operation: Operation, end: &End) {
@@ -130,6 +157,22 @@ impl Live {
 
     pub(crate) fn count_failed_handshake(&self) {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).failed_handshakes += 1;
+    }
+
+    /// Remembers a call for the router, where there is one that looks at it.
+    pub(crate) fn remember(&self, past: impl FnOnce() -> Past) {
+        if self.session.router.as_ref().is_some_and(|router| router.needs_history()) {
+            let mut calls = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+            if calls.len() == PAST {
+                calls.pop_front();
+            }
+            calls.push_back(past());
+        }
+    }
+
+    /// The calls that are remembered, the oldest first.
+    pub(crate) fn past(&self) -> Vec<Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     pub(crate) fn totals(&self) -> Totals {

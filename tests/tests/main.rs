@@ -9,6 +9,7 @@ mod frames;
 mod images;
 mod memory;
 mod pod;
+mod routing;
 mod scoring_pod;
 mod scripted;
 mod shared_answers;

@@ -129,6 +129,7 @@ impl Bench {
             scope: self.plan.scope.clone(),
             replaces: self.plan.replacements(combo),
             cache: self.plan.cache,
+            router: None,
         }
     }
 

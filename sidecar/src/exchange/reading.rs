@@ -5,11 +5,17 @@ use agentrun_llm::{
     json::Json,
     key,
     provider::{Endpoint, Framing, Provider},
-    request,
+    request::{self, Ask},
 };
 use bytes::Bytes;
 
-use crate::{cache::Key, error::Refusal, session::Live, target::Target};
+use crate::{
+    cache::Key,
+    error::Refusal,
+    route::{Question, Router},
+    session::Live,
+    target::Target,
+};
 
 /// What is known of a request once its body has been read. Equal requests of a session share one.
 #[derive(Debug)]
@@ -30,6 +36,35 @@ pub(crate) struct Reading {
     pub(crate) is_json: bool,
     /// Equal calls have equal keys; `None` is a call that is never cached.
     pub(crate) key: Option<Key>,
+}
+
+/// A request's body, parsed.
+pub(crate) struct Parsed {
+    endpoint: Endpoint,
+    /// The body and what it asks; none where it is no question.
+    question: Option<(Json, Ask)>,
+}
+
+impl Parsed {
+    pub(crate) fn of(provider: &Provider, method: &str, target: &Target, body: &[u8]) -> Self {
+        let endpoint = Endpoint::of(provider, method, target.path.as_str());
+        let json = Json::parse(body).ok().filter(is_question);
+        let question = json.map(|json| {
+            let asked = request::read(&endpoint, target.path.as_str(), &json);
+            (json, asked)
+        });
+        Self { endpoint, question }
+    }
+
+    /// The model that `router` sends it to, if not to the one it would go to. Only what names a model that another could stand for is asked.
+    pub(crate) async fn route(&self, router: &Router, provider: &Provider, live: &Live) -> Result<Option<String>, Refusal> {
+        let Some((request, asked)) = self.question.as_ref().filter(|_| Router::concerns(self.endpoint.operation)) else { return Ok(None) };
+        let Some(asked) = asked.model.as_deref() else { return Ok(None) };
+        let history = if router.needs_history() { live.past() } else { Vec::new() };
+        let model = live.replacement(asked).unwrap_or(asked);
+        let question = Question { model, provider: &provider.name, session: &live.session, request, history };
+        Ok(router.decide(&question).await?)
+    }
 }
 
 /// A request's path and body where they are not sent as they came.
@@ -56,20 +91,26 @@ impl Reading {
         }
     }
 
-    /// Reads a request in the fixed order: parse, route, include usage, key. The key hashes what is sent.
-    pub(crate) fn of(provider: &Provider, method: &str, target: &Target, body: &[u8], live: &Live) -> Result<(Self, Changed), Refusal> {
+    /// Goes on with a parsed request in the fixed order: route, include usage, key. The key hashes what is sent. `routed` is the model that
+    /// the session's router chose.
+    pub(crate) fn of(
+        provider: &Provider,
+        method: &str,
+        target: &Target,
+        parsed: Parsed,
+        routed: Option<&str>,
+        live: &Live,
+    ) -> Result<(Self, Changed), Refusal> {
+        let Parsed { mut endpoint, question } = parsed;
         let mut path = target.path.as_str().to_owned();
-        let mut endpoint = Endpoint::of(provider, method, &path);
-        let Some(mut json) = Json::parse(body).ok().filter(is_question) else {
+        let Some((mut json, asked)) = question else {
             return Ok((Self::unread(endpoint, &path), Changed::default()));
         };
-        let asked = request::read(&endpoint, &path, &json);
         let mut changed = Changed::default();
         let mut rewritten = false;
         let mut model = asked.model.clone();
-        if let Some((from, to)) =
-            asked.model.as_deref().and_then(|from| Some((from, live.replacement(from)?))).filter(|(from, to)| from != to)
-        {
+        let chosen = asked.model.as_deref().and_then(|from| Some((from, routed.or_else(|| live.replacement(from))?)));
+        if let Some((from, to)) = chosen.filter(|(from, to)| from != to) {
             let routed = request::set_model(&endpoint, &path, &mut json, to).map_err(|error| Refusal::from((from, to, error)))?;
             match routed {
                 Some(routed) => {

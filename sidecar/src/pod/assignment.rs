@@ -68,6 +68,7 @@ pub(super) fn session(assignment: &Assignment) -> Result<Session, AssignmentErro
         scope: assignment.cache_scope.clone(),
         replaces: assignment.replaces.clone(),
         cache: mode.parse().map_err(AssignmentError::Unusable)?,
+        router: None,
     })
 }
 
