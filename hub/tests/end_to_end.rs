@@ -98,7 +98,7 @@ async fn a_pod_writes_its_own_trial_alone() {
 #[tokio::test]
 async fn outputs_are_scored_by_the_users_own_pod() {
     let hub = Hub::start().await;
-    register(&hub, RUN.0, RUN.1, json!({"scoring": {"container": {"image": "scorer"}}})).await;
+    register(&hub, RUN.0, RUN.1, json!({"scoring": {"container": {"image": "scorer", "command": ["score"]}}})).await;
     for (combo, index) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         finish(&hub, combo, index, "output").await;
     }

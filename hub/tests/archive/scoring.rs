@@ -11,7 +11,7 @@ both! {
 }
 
 async fn register(rig: &Rig) -> agentrun_hub::archive::RunId {
-    let scored = Registration { spec: spec(json!({"container": {"image": "judge"}})), ..registration(UID) };
+    let scored = Registration { spec: spec(json!({"container": {"image": "judge", "command": ["judge"]}})), ..registration(UID) };
     rig.archive.register(NAMESPACE, NAME, scored).await.unwrap()
 }
 
