@@ -2,6 +2,7 @@
 
 mod cluster;
 mod inject;
+mod serve;
 mod since;
 mod upstream;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 
 pub(crate) use cluster::{Apply, Delete, Logs, Place, Target, Watch};
 pub(crate) use inject::{Inject, InjectOutput};
+pub(crate) use serve::Serve;
 pub(crate) use since::Since;
 pub(crate) use upstream::Upstream;
 
@@ -33,6 +35,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Run one command with its LLM calls recorded and cached
     Exec(Exec),
+    /// Serve sessions to clients of AgentOpt, and others, until it is stopped
+    Serve(Serve),
     /// Show runs, or one run with its result
     Get(Get),
     /// Show the records of LLM calls

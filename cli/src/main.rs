@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let arguments = Arguments::parse();
     let context = Context { printer: Printer::default(), state: arguments.state };
-    talk::install(&context.printer);
+    let verbose = matches!(&arguments.verb, Verb::Serve(serve) if serve.verbose);
+    talk::install(&context.printer, verbose);
     let outcome = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
         let outcome = runtime.block_on(dispatch(arguments.verb, &context));
         // A thread that still waits for a disk or a lock is not waited for.
@@ -46,6 +47,7 @@ async fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<u8> {
     match verb {
         Verb::Run(arguments) => verbs::run::run(arguments, context).await,
         Verb::Exec(arguments) => verbs::exec::run(arguments, context).await,
+        Verb::Serve(arguments) => verbs::serve::run(arguments, context).await,
         Verb::Get(arguments) => verbs::get::run(arguments, context).await,
         Verb::Calls(arguments) => verbs::calls::run(arguments, context).await,
         Verb::Export(arguments) => verbs::export::run(arguments, context).await,

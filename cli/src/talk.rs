@@ -14,9 +14,13 @@ use crate::{
 /// What is logged unless `RUST_LOG` says otherwise. The cluster's client logs each failure that it then returns.
 const QUIET: &str = "warn,kube_client=off";
 
+/// What is logged where more is asked for.
+const VERBOSE: &str = "info,agentrun=debug,agentrun_sidecar=debug";
+
 /// Sends the log to stderr, below the status line's feet. `RUST_LOG` says what is logged; warnings by default.
-pub(crate) fn install(printer: &Printer) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
+pub(crate) fn install(printer: &Printer, verbose: bool) {
+    let usual = if verbose { VERBOSE } else { QUIET };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let writer = Writer(printer.clone());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).without_time().with_target(false).with_ansi(false).init();
 }

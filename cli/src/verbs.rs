@@ -11,14 +11,20 @@ pub(crate) mod get;
 pub(crate) mod inject;
 pub(crate) mod logs;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod watch;
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use agentrun_hub::{RunRecord, Store, StoreError};
 use agentrun_protocol::sentence;
-use agentrun_sidecar::{Config, Sidecar, StartError};
+use agentrun_sidecar::{Config, Sidecar, StartError, route::Router};
 use anyhow::bail;
 
 use crate::{printer::Printer, settings::State};
@@ -65,6 +71,22 @@ fn readable(paths: &[PathBuf]) -> Result<(), Refused> {
         Ok(_) => Ok(()),
         Err(error) => Err(Refused(format!("--upstream-ca: reading {}: {error}", path.display()))),
     })
+}
+
+/// A policy is written by hand.
+const POLICY_BYTES: u64 = 1 << 20;
+
+/// Puts the policy in a file to work.
+fn router(path: &Path) -> Result<Arc<Router>, Refused> {
+    let refused = |reason: String| Refused(format!("--routing: {}: {reason}", path.display()));
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(POLICY_BYTES + 1).read_to_string(&mut text));
+    read.map_err(|error| refused(error.to_string()))?;
+    if text.len() as u64 > POLICY_BYTES {
+        return Err(refused("it is larger than 1 MiB".to_owned()));
+    }
+    let policy = serde_saphyr::from_str(&text).map_err(|error| refused(error.to_string()))?;
+    Router::new(&policy).map_err(|error| refused(error.to_string()))
 }
 
 impl Context {

@@ -9,5 +9,6 @@ mod manifests;
 mod outputs;
 mod quickstart;
 mod resume;
+mod serve;
 mod state;
 mod support;

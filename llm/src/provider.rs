@@ -4,6 +4,7 @@ mod endpoint;
 mod format;
 mod framing;
 mod hosts;
+mod plain;
 
 pub(crate) mod anthropic;
 pub(crate) mod bedrock;
@@ -21,6 +22,7 @@ pub(crate) use endpoint::split_query;
 pub use format::Format;
 pub(crate) use format::path_model_span;
 pub use framing::Framing;
+use plain::Plain;
 
 /// The family of request and error shapes that a host speaks.
 ///
@@ -83,6 +85,15 @@ pub struct Provider {
     pub plain: bool,
     /// The port of that base URL, where it names one.
     pub port: Option<u16>,
+    /// Parts of paths that are chat calls here although no dialect has them.
+    pub paths: Vec<String>,
+}
+
+impl Provider {
+    /// One without a base URL.
+    fn bare(name: &str, shape: Shape) -> Self {
+        Self { name: name.to_owned(), shape, base_path: String::new(), plain: false, port: None, paths: Vec::new() }
+    }
 }
 
 /// Why a base URL cannot name a provider's host.
@@ -131,14 +142,15 @@ pub enum HostError {
 pub struct Hosts {
     exact: HashMap<String, Provider>,
     patterns: Vec<(&'static str, Provider)>,
+    plain: Option<Plain>,
 }
 
 impl Hosts {
     /// The table of known hosts.
     pub fn builtin() -> Self {
-        let mut hosts = Self { exact: HashMap::new(), patterns: Vec::new() };
+        let mut hosts = Self { exact: HashMap::new(), patterns: Vec::new(), plain: None };
         for &(host, name, shape) in hosts::TABLE {
-            let provider = Provider { name: name.to_owned(), shape, base_path: String::new(), plain: false, port: None };
+            let provider = Provider::bare(name, shape);
             if host.contains('*') {
                 hosts.patterns.push((host, provider));
             } else {
@@ -153,10 +165,39 @@ impl Hosts {
     /// # Errors
     /// When `base_url` has no scheme or no host, or `name` is blank.
     pub fn add(&mut self, name: &str, base_url: &str, shape: Shape) -> Result<(), HostError> {
+        self.add_with_paths(name, base_url, shape, Vec::new())
+    }
+
+    /// As [`Hosts::add`]; a POST whose path has one of `paths` in it is a chat call, whatever else the path says.
+    ///
+    /// # Errors
+    /// As [`Hosts::add`].
+    pub fn add_with_paths(&mut self, name: &str, base_url: &str, shape: Shape, paths: Vec<String>) -> Result<(), HostError> {
         let BaseUrl { plain, host, port, path } = BaseUrl::of(name, base_url)?;
-        let provider = Provider { name: name.trim().to_owned(), shape, base_path: path, plain, port };
+        let provider = Provider { base_path: path, plain, port, paths, ..Provider::bare(name.trim(), shape) };
+        if let Some(plain) = &mut self.plain {
+            plain.add(provider.clone());
+        }
         self.exact.insert(host, provider);
         Ok(())
+    }
+
+    /// How many hosts and patterns there are.
+    pub fn count(&self) -> usize {
+        self.exact.len() + self.patterns.len()
+    }
+
+    /// Lets [`Hosts::find_plain`] find something: calls that anybody on their way can read are then read whomever they are for, if
+    /// their paths are those of LLM calls.
+    #[must_use]
+    pub fn with_plain(mut self) -> Self {
+        self.plain = Some(Plain::default());
+        self
+    }
+
+    /// Who answers a plain-text POST to `path` at a host that is not in the table.
+    pub fn find_plain(&self, path: &str) -> Option<&Provider> {
+        self.plain.as_ref()?.find(split_query(path).0)
     }
 
     /// All names and patterns (`*` is one or more characters inside a label), sorted.

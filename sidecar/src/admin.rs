@@ -58,5 +58,10 @@ async fn readyz(State(proxy): State<Arc<Proxy>>) -> Response {
 }
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> Response {
+    told(&proxy)
+}
+
+/// What the proxy counts, as OpenMetrics text.
+pub(crate) fn told(proxy: &Proxy) -> Response {
     ([(header::CONTENT_TYPE, OPENMETRICS)], proxy.metrics.text(proxy.cache.size())).into_response()
 }

@@ -196,6 +196,7 @@ impl Args {
             replaces: Vec::new(),
             cache: self.cache_mode,
             router: self.routing.as_deref().map(router).transpose()?,
+            client: None,
         })
     }
 }

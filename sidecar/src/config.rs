@@ -30,6 +30,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The SQLite file that records are written to; `None` keeps totals only.
     pub journal: Option<PathBuf>,
+    /// How long the journal keeps its records, where it is asked for them while it is written; `None`: for ever.
+    pub retention: Option<Retention>,
     /// The entrances that are open.
     pub capture: Vec<CaptureMode>,
     /// Bounds of every kind.
@@ -52,6 +54,7 @@ impl Default for Config {
             upstream_proxy: true,
             cache: CacheConfig::default(),
             journal: None,
+            retention: None,
             capture: vec![CaptureMode::Connect, CaptureMode::BaseUrl],
             limits: Limits::default(),
             origin: None,
@@ -74,6 +77,21 @@ pub struct CacheConfig {
 impl Default for CacheConfig {
     fn default() -> Self {
         Self { path: None, memory_bytes: 32 << 20, disk_bytes: 4 << 30 }
+    }
+}
+
+/// How long records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Since the call's end; `None` is for ever.
+    pub age: Option<Duration>,
+    /// At most so many, the newest.
+    pub records: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { age: Some(Duration::from_secs(7 * 24 * 60 * 60)), records: 1_000_000 }
     }
 }
 

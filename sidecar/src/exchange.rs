@@ -4,10 +4,10 @@ use std::{convert::Infallible, sync::Arc};
 
 use agentrun_llm::{
     call::CacheLayer,
-    provider::{Endpoint, Provider},
+    provider::{Endpoint, Hosts, Provider},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts, uri::Scheme};
 use hyper::body::Incoming;
 
 use crate::{
@@ -38,7 +38,8 @@ pub(crate) async fn exchange(connection: Arc<Connection>, request: Request<Incom
         Ok(target) => target,
         Err(refusal) => return Ok(pass::refuse(&connection, &request, &refusal)),
     };
-    let Some(provider) = proxy.hosts.find(&target.host) else { return Ok(pass::forward(&proxy, target, request).await) };
+    let hosts = proxy.hosts();
+    let Some(provider) = provider_of(&hosts, &target, request.method()) else { return Ok(pass::forward(&proxy, target, request).await) };
     let mut call = Call::begin(&connection, provider, request.method(), &target);
     let answered = answer(&mut call, &connection, provider, target, request).await;
     Ok(match answered {
@@ -49,6 +50,12 @@ pub(crate) async fn exchange(connection: Arc<Connection>, request: Request<Incom
             response
         }
     })
+}
+
+/// Who answers a call, if it is one that is read.
+fn provider_of<'a>(hosts: &'a Hosts, target: &Target, method: &Method) -> Option<&'a Provider> {
+    let by_path = || hosts.find_plain(target.path.as_str()).filter(|_| target.scheme == Scheme::HTTP && method == Method::POST);
+    hosts.find(&target.host).or_else(by_path)
 }
 
 async fn answer(

@@ -61,10 +61,16 @@ pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpList
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        if !live.session.takes(peer.ip()) {
+            proxy.metrics.refused(Capture::Session, "other_client");
+            tracing::debug!(%peer, "a connection from elsewhere than its session is refused");
+            continue;
+        }
         let (proxy, live) = (proxy.clone(), live.clone());
         tokio::spawn(async move {
             proxy.metrics.connections.inc();
-            if let Err(error) = serve(&proxy, live, stream, entrance).await {
+            let _used = live.used();
+            if let Err(error) = serve(&proxy, live.clone(), stream, entrance).await {
                 tracing::debug!(%peer, %error, "connection ended");
             }
             proxy.metrics.connections.dec();
@@ -105,7 +111,8 @@ async fn serve(proxy: &Arc<Proxy>, live: Arc<Live>, stream: TcpStream, entrance:
 async fn connect(mut connection: Connection, mut stream: Buffered<TcpStream>, authority: &Authority) -> io::Result<()> {
     let (host, port) = target::split(authority);
     let port = port.unwrap_or(443);
-    let known = connection.proxy.hosts.find(&host).is_some();
+    let hosts = connection.proxy.hosts();
+    let known = hosts.find(&host).is_some();
     if !connection.proxy.open_to_connect {
         return stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     }
@@ -122,7 +129,7 @@ async fn connect(mut connection: Connection, mut stream: Buffered<TcpStream>, au
     }
     let Ok(hello) = timeout(connection.proxy.limits.head_timeout, hello::read(&mut stream)).await else { return Ok(()) };
     let hello = hello?;
-    let named = hello.sni().is_some_and(|sni| connection.proxy.hosts.find(sni).is_some());
+    let named = hello.sni().is_some_and(|sni| hosts.find(sni).is_some());
     if !known && !named {
         return pass(&connection, stream, upstream, &host, Capture::Connect).await;
     }

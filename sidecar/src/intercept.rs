@@ -61,7 +61,8 @@ pub(crate) async fn plain(connection: Connection, stream: Buffered<TcpStream>) -
 /// session's totals, and in what the hub is told at the trial's end.
 fn distrusted(connection: &Connection, host: &str, reason: &'static str) {
     let proxy = &connection.proxy;
-    let (Some(opened), Some(provider)) = (&connection.opened_for, proxy.hosts.find(host)) else { return };
+    let hosts = proxy.hosts();
+    let (Some(opened), Some(provider)) = (&connection.opened_for, hosts.find(host)) else { return };
     proxy.metrics.handshake_failed(&provider.name, opened.capture, reason);
     connection.live.count_failed_handshake();
     if proxy.distrusted.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned()) {
@@ -132,7 +133,11 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// Serves a connection to its end; when the door closes, its running calls may still end.
-async fn until_closed<C: Future<Output = hyper::Result<()>>>(serving: C, close: fn(Pin<&mut C>), drain: &Drain) -> io::Result<()> {
+pub(crate) async fn until_closed<C: Future<Output = hyper::Result<()>>>(
+    serving: C,
+    close: fn(Pin<&mut C>),
+    drain: &Drain,
+) -> io::Result<()> {
     tokio::pin!(serving);
     let served = tokio::select! {
         served = serving.as_mut() => served,

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::{
     batch::Batcher,
     cache::{disk::Disk, entry::Entry},
+    config::{Limits, Retention},
     fingerprint::Fingerprint,
     record::{Begun, End},
     sqlite::{self, SqliteError},
@@ -18,12 +19,16 @@ use crate::{
 
 mod body;
 mod outbox;
+mod query;
 mod reader;
+mod retain;
 mod spool;
 mod writer;
 
 pub(crate) use outbox::{Batch, BatchLimit, Outbox};
+pub(crate) use query::Wanted;
 pub use reader::{Filter, Reader};
+use retain::Retain;
 pub(crate) use spool::Spool;
 use writer::Writer;
 
@@ -43,6 +48,14 @@ CREATE TABLE IF NOT EXISTS calls (
     sequence INTEGER PRIMARY KEY, id BLOB NOT NULL, session INTEGER NOT NULL REFERENCES sessions,
     detail INTEGER NOT NULL REFERENCES details, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL
 );";
+
+/// What a journal needs that is asked, and trimmed, while it is written.
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS sessions_of_run ON sessions (run, data_id, combo_id);
+CREATE INDEX IF NOT EXISTS calls_of_session ON calls (session, ended_at);
+CREATE INDEX IF NOT EXISTS calls_of_detail ON calls (detail);
+CREATE INDEX IF NOT EXISTS details_of_request ON details (request);
+CREATE INDEX IF NOT EXISTS details_of_response ON details (response);";
 
 /// What can go wrong with the journal.
 #[derive(Debug, Error)]
@@ -110,14 +123,20 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again. With `spool`
-    /// bytes of room, records are dropped once the hub has them.
-    pub(crate) fn open(path: &Path, limit: usize, spool: Option<u64>, answers: Option<Arc<Disk>>) -> Result<Self, JournalError> {
-        let connection = sqlite::open(path, SCHEMA)?;
-        let opened = spool.map(|limit| Spool::of(&connection, limit)).transpose();
-        let spool = opened.map_err(|source| SqliteError::Read { path: path.to_owned(), source })?.map(Arc::new);
-        let writer = Writer::new(connection, answers, spool.clone());
-        let queue = Batcher::start("journal", limit, writer).map_err(JournalError::Writer)?;
+    /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again. Where
+    /// `limits` know of a spool, records are dropped once the hub has them; with `retention`, once they are old or too many.
+    pub(crate) fn open(
+        path: &Path,
+        limits: &Limits,
+        answers: Option<Arc<Disk>>,
+        retention: Option<Retention>,
+    ) -> Result<Self, JournalError> {
+        let reading = |source| SqliteError::Read { path: path.to_owned(), source };
+        let connection = if retention.is_some() { sqlite::open(path, &[SCHEMA, INDEXES].concat()) } else { sqlite::open(path, SCHEMA) }?;
+        let spool = limits.spool_bytes.map(|limit| Spool::of(&connection, limit)).transpose().map_err(reading)?.map(Arc::new);
+        let retain = retention.map(|retention| Retain::of(&connection, retention)).transpose().map_err(reading)?;
+        let writer = Writer::new(connection, answers, spool.clone(), retain);
+        let queue = Batcher::start("journal", limits.journal_bytes, writer).map_err(JournalError::Writer)?;
         Ok(Self { queue, spool })
     }
 

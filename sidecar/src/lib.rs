@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod fingerprint;
 mod front;
+pub mod gateway;
 mod held;
 mod hit;
 pub mod hub;
@@ -42,22 +43,23 @@ pub mod upstream;
 use std::{
     collections::HashSet,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use agentrun_llm::provider::Hosts;
+use agentrun_llm::provider::{HostError, Hosts, Shape};
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Semaphore,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{
     args::Args,
@@ -82,7 +84,7 @@ pub use agentrun_protocol::sentence;
 pub use crate::{
     body::{BodyError, OriginBody, RequestBody},
     cache::disk::{CacheError, CacheStats, clear as clear_cache, stats as cache_stats},
-    config::{CacheConfig, CacheMode, CaptureMode, Config, Limits, UpstreamRule},
+    config::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Retention, UpstreamRule},
     journal::JournalError,
     open::{ListenError, OpenSession},
     session::{Attribution, Session, Totals},
@@ -113,7 +115,7 @@ pub enum StartError {
 
 /// What all sessions of a proxy share.
 pub(crate) struct Proxy {
-    hosts: Hosts,
+    hosts: RwLock<Arc<Hosts>>,
     limits: Limits,
     open_to_connect: bool,
     open_to_base_url: bool,
@@ -125,6 +127,8 @@ pub(crate) struct Proxy {
     origin: Arc<dyn Origin>,
     metrics: Metrics,
     drain: Drain,
+    /// Answers whose clients have them, and whose records are still being made.
+    settling: TaskTracker,
     connections: Arc<Semaphore>,
     bodies: Bodies,
     /// Hosts whose unreadable usage has been warned of.
@@ -137,7 +141,15 @@ pub(crate) struct Proxy {
     ready: AtomicBool,
 }
 
+/// How long a flush waits for records that are being made: what comes meanwhile must not hold it up for ever.
+const SETTLED: Duration = Duration::from_secs(5);
+
 impl Proxy {
+    /// Which hosts are LLM hosts, by now.
+    pub(crate) fn hosts(&self) -> Arc<Hosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The part of an id that is not its time: random for each process, counted within it.
     fn unique(&self) -> [u8; 10] {
         let mut unique = self.random;
@@ -157,6 +169,7 @@ impl Proxy {
 
     /// Waits until every answer and record so far is on disk, and says so where one cannot be written.
     async fn flush(&self) {
+        tokio::time::timeout(SETTLED, self.settling.wait()).await.ok();
         let journal = async {
             match &self.journal {
                 Some(journal) => journal.flush().await,
@@ -182,7 +195,7 @@ impl Sidecar {
     /// Puts the proxy together: certificates, cache, journal, upstream.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let resolver = config.name_servers().map(|path| Resolver::new(&path).with_hosts(Path::new("/etc/hosts")));
-        let Config { hosts, upstreams, upstream_proxy, cache, journal, capture, limits, origin, hub, .. } = config;
+        let Config { hosts, upstreams, upstream_proxy, cache, journal, retention, capture, limits, origin, hub, .. } = config;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let authority = Authority::new(provider.clone(), config.authority_name.as_deref())?;
         let trust = Trust::load(&config.upstream_ca, config.upstream_ca_pem.as_deref())?;
@@ -190,9 +203,12 @@ impl Sidecar {
         let tls = client::config(provider, trust.store())?;
         let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, resolver, &limits));
         let cache = Cache::open(&cache, hub)?;
-        let journal = journal.map(|path| Journal::open(&path, limits.journal_bytes, limits.spool_bytes, cache.disk())).transpose()?;
+        let journal = journal.map(|path| Journal::open(&path, &limits, cache.disk(), retention)).transpose()?;
+        let settling = TaskTracker::new();
+        // Closed, it can be waited for; it still takes tasks.
+        settling.close();
         let proxy = Proxy {
-            hosts,
+            hosts: RwLock::new(Arc::new(hosts)),
             open_to_connect: capture.contains(&CaptureMode::Connect),
             open_to_base_url: capture.contains(&CaptureMode::BaseUrl),
             authority,
@@ -203,6 +219,7 @@ impl Sidecar {
             network,
             metrics: Metrics::new(),
             drain: Drain::default(),
+            settling,
             connections: Arc::new(Semaphore::new(limits.connections)),
             bodies: Bodies::new(limits.body_bytes),
             warned: Mutex::default(),
@@ -245,8 +262,28 @@ impl Sidecar {
 
     /// Opens a session on a loopback port of its own, which takes calls when this returns.
     pub async fn open(&self, session: Session) -> Result<OpenSession, ListenError> {
-        let port = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        self.open_at(Ipv4Addr::LOCALHOST.into(), session).await
+    }
+
+    /// As [`Sidecar::open`], on a free port of another address of this machine.
+    pub async fn open_at(&self, address: IpAddr, session: Session) -> Result<OpenSession, ListenError> {
+        let port = listen(SocketAddr::from((address, 0))).await?;
         Ok(self.serve(session, port))
+    }
+
+    /// Reads the calls of one more LLM host from now on, in all sessions. A POST whose path has one of `paths` in it is a chat call there,
+    /// whatever dialects say of it.
+    ///
+    /// # Errors
+    /// The base URL has no scheme or no host, or the name is blank.
+    pub fn add_provider(&self, name: &str, base_url: &str, shape: Shape, paths: Vec<String>) -> Result<(), HostError> {
+        let mut hosts = self.proxy.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut hosts).add_with_paths(name, base_url, shape, paths)
+    }
+
+    /// How many LLM hosts are known.
+    pub fn count_hosts(&self) -> usize {
+        self.proxy.hosts().count()
     }
 
     /// Opens a session on a port that is bound already.
@@ -273,7 +310,7 @@ impl Sidecar {
     }
 
     /// Stops: new calls get 503, running ones have `grace` to end, then everything is written. Returns whether all ended.
-    pub async fn stop(self, grace: Duration) -> bool {
+    pub async fn stop(&self, grace: Duration) -> bool {
         let ended = self.proxy.drain.close(grace).await;
         self.flush().await;
         ended

@@ -60,6 +60,7 @@ pub(crate) struct Metrics {
     usd: Family<KindLabels, Counter<f64>>,
     seconds: Family<KindLabels, Histogram>,
     pub(crate) connections: Gauge,
+    pub(crate) sessions: Gauge,
     handshake_failures: Family<HandshakeLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     tunnels: Family<CaptureLabels, Counter>,
@@ -77,6 +78,7 @@ impl Metrics {
             usd: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             connections: Gauge::default(),
+            sessions: Gauge::default(),
             handshake_failures: Family::default(),
             refused: Family::default(),
             tunnels: Family::default(),
@@ -90,6 +92,7 @@ impl Metrics {
         registry.register("cost_usd", "US dollars spent, and saved by stored answers", metrics.usd.clone());
         registry.register_with_unit("call_duration", "What a client waited for an answer", Unit::Seconds, metrics.seconds.clone());
         registry.register("connections", "Open client connections", metrics.connections.clone());
+        registry.register("sessions", "Sessions opened over the control plane", metrics.sessions.clone());
         registry.register(
             "handshake_failures",
             "Connections to LLM hosts whose client did not agree on TLS with us",

@@ -57,6 +57,11 @@ impl OpenSession {
         self.live.totals()
     }
 
+    /// How long no client has been connected to it.
+    pub fn idle_for(&self) -> Duration {
+        self.live.idle_for()
+    }
+
     /// Closes the port, lets running calls end within `grace`, and writes their records.
     pub async fn close(self, grace: Duration) -> Totals {
         self.live.drain.close(grace).await;

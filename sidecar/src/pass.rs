@@ -56,7 +56,8 @@ fn refused(status: StatusCode, text: &'static str) -> Response<AnswerBody> {
 /// Answers a request that has no target, and records it where it was meant for an LLM host.
 pub(crate) fn refuse(connection: &Connection, request: &Request<Incoming>, refusal: &Refusal) -> Response<AnswerBody> {
     let Some(opened) = &connection.opened_for else { return refusal.response(Shape::OpenAi) };
-    let provider = connection.proxy.hosts.find(&opened.host);
+    let hosts = connection.proxy.hosts();
+    let provider = hosts.find(&opened.host);
     if let Some(provider) = provider {
         Call::begin(connection, provider, request.method(), &opened.target(request.uri())).refused(refusal);
     }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use agentrun_llm::call::{Operation, Outcome};
@@ -37,6 +39,19 @@ pub struct Session {
     pub cache: CacheMode,
     /// Who chooses the models of its calls, after `replaces`.
     pub router: Option<Arc<Router>>,
+    /// The one address that connections may come from; loopback addresses are all the same. `None`: any that can reach the port.
+    pub client: Option<IpAddr>,
+}
+
+impl Session {
+    /// Whether a connection from `peer` is the session's.
+    pub(crate) fn takes(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.client.is_none_or(|client| {
+            let client = client.to_canonical();
+            client == peer || (client.is_loopback() && peer.is_loopback())
+        })
+    }
 }
 
 /// What a router is told of a call that ended.
@@ -138,6 +153,24 @@ pub(crate) struct Live {
     totals: Mutex<Totals>,
     /// For a router that looks at it.
     past: Mutex<VecDeque<Past>>,
+    in_use: Mutex<Use>,
+}
+
+/// Who uses a session.
+#[derive(Debug)]
+struct Use {
+    connections: usize,
+    /// When the first connection came, or the last one went.
+    since: Instant,
+}
+
+/// A connection of a session, while it lives.
+pub(crate) struct Used<'a>(&'a Live);
+
+impl Drop for Used<'_> {
+    fn drop(&mut self) {
+        self.0.change_use(|connections| connections.saturating_sub(1));
+    }
 }
 
 impl Live {
@@ -148,11 +181,29 @@ impl Live {
         }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default(), past: Mutex::default() })
+        let in_use = Mutex::new(Use { connections: 0, since: Instant::now() });
+        Arc::new(Self { session, number, reading_scope, drain, totals: Mutex::default(), past: Mutex::default(), in_use })
     }
 
     pub(crate) fn count(&self, operation: Operation, end: &End) {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(operation, end);
+    }
+
+    /// Counts a connection for as long as the result lives.
+    pub(crate) fn used(&self) -> Used<'_> {
+        self.change_use(|connections| connections + 1);
+        Used(self)
+    }
+
+    fn change_use(&self, change: impl FnOnce(usize) -> usize) {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        *in_use = Use { connections: change(in_use.connections), since: Instant::now() };
+    }
+
+    /// How long nobody has been connected.
+    pub(crate) fn idle_for(&self) -> Duration {
+        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_use.connections > 0 { Duration::ZERO } else { in_use.since.elapsed() }
     }
 
     pub(crate) fn count_failed_handshake(&self) {

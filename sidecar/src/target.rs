@@ -104,7 +104,8 @@ fn from_base_url(connection: &Connection, path: &PathAndQuery) -> Result<Target,
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let authority: Authority = rest[..end].parse().map_err(|_| Refusal::NoHost)?;
     let (host, port) = split(&authority);
-    let provider = connection.proxy.hosts.find(&host).ok_or(Refusal::NoHost)?;
+    let hosts = connection.proxy.hosts();
+    let provider = hosts.find(&host).ok_or(Refusal::NoHost)?;
     if !connection.proxy.open_to_base_url {
         return Err(Refusal::EntranceClosed("base-url"));
     }

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod cluster;
 pub mod dns;
+pub mod gateway;
 pub mod hub;
 pub mod namespace;
 pub mod origin;

@@ -6,6 +6,7 @@ mod base_urls;
 mod capture_dns;
 mod clients;
 mod frames;
+mod gateway;
 mod images;
 mod memory;
 mod pod;

@@ -16,17 +16,22 @@ impl FromStr for Since {
             return Ok(Self(timestamp));
         }
         let refusal = || format!("`{text}` is neither a time (2026-11-22T10:00:00Z) nor a span (90s, 15m, 2h, 7d)");
-        let unit = text.chars().last().ok_or_else(refusal)?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return Err(refusal()),
-        };
-        let count: u32 = text[..text.len() - 1].parse().map_err(|_| refusal())?;
-        Timestamp::now().checked_sub(SignedDuration::from_secs(i64::from(count) * seconds)).map(Self).map_err(|_| refusal())
+        let seconds = seconds(text).and_then(|seconds| i64::try_from(seconds).ok()).ok_or_else(refusal)?;
+        Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).map(Self).map_err(|_| refusal())
     }
+}
+
+/// The seconds of a span: `90s`, `15m`, `2h`, `7d`.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    let count: u32 = text[..text.len() - 1].parse().ok()?;
+    Some(u64::from(count) * unit)
 }
 
 #[cfg(test)]

@@ -130,6 +130,7 @@ impl Bench {
             replaces: self.plan.replacements(combo),
             cache: self.plan.cache,
             router: None,
+            client: None,
         }
     }
 

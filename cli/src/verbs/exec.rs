@@ -1,18 +1,15 @@
 //! `agentrun exec`: one command with its calls seen.
 
 use std::{
-    fs::File,
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal},
     os::unix::process::ExitStatusExt,
-    path::Path,
     process::ExitStatus,
-    sync::Arc,
     time::Duration,
 };
 
 use agentrun_eval::decimal;
 use agentrun_llm::provider::Hosts;
-use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Session, Totals, route::Router};
+use agentrun_sidecar::{CacheConfig, CaptureMode, Config, Session, Totals};
 use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
@@ -24,7 +21,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{Context, Refused, readable, start_proxy};
+use super::{Context, readable, router, start_proxy};
 use crate::{
     args,
     local::{
@@ -36,8 +33,6 @@ use crate::{
 
 /// How long calls that outlive the command are waited for.
 const GRACE: Duration = Duration::from_secs(5);
-/// A policy is written by hand.
-const POLICY_BYTES: u64 = 1 << 20;
 /// What a shell exits with where the program is missing.
 const NOT_FOUND: u8 = 127;
 /// What a shell exits with where the program cannot be executed.
@@ -101,19 +96,6 @@ pub(crate) async fn run(arguments: args::Exec, context: &Context) -> anyhow::Res
     sidecar.stop(GRACE).await;
     context.printer.talk(&summary(&totals));
     Ok(exit_code(status))
-}
-
-/// The policy in a file.
-fn router(path: &Path) -> Result<Arc<Router>, Refused> {
-    let refused = |reason: String| Refused(format!("--routing: {}: {reason}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(POLICY_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| refused(error.to_string()))?;
-    if text.len() as u64 > POLICY_BYTES {
-        return Err(refused("it is larger than 1 MiB".to_owned()));
-    }
-    let policy = serde_saphyr::from_str(&text).map_err(|error| refused(error.to_string()))?;
-    Router::new(&policy).map_err(|error| refused(error.to_string()))
 }
 
 fn exit_code(status: ExitStatus) -> u8 {

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::format::{Format, format_of, operation_of, path_model_span};
+use super::format::{Format, chat_of, format_of, operation_of, path_model_span};
 use super::{Framing, Provider, Shape};
 use crate::call::Operation;
 use crate::redact;
@@ -28,7 +28,11 @@ impl Endpoint {
     /// Reads method and path. Only a POST is an LLM call; everything else is [`Format::Other`].
     pub fn of(provider: &Provider, method: &str, path_and_query: &str) -> Self {
         let (path, query) = split_query(path_and_query);
-        let format = if method == "POST" { format_of(provider.shape, path) } else { Format::Other };
+        let format = match format_of(provider.shape, path) {
+            _ if method != "POST" => Format::Other,
+            Format::Other if provider.names(path) => chat_of(provider.shape),
+            format => format,
+        };
         let streams_by_path = match format {
             Format::Gemini | Format::CodeAssist if path.ends_with(":streamGenerateContent") => {
                 Some(if asks_for_sse(query) { Framing::Sse } else { Framing::JsonArray })

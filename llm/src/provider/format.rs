@@ -112,6 +112,17 @@ pub(super) fn format_of(shape: Shape, path: &str) -> Format {
     }
 }
 
+/// The dialect of a chat call whose path says nothing.
+pub(super) fn chat_of(shape: Shape) -> Format {
+    match shape {
+        // Bedrock's own dialects need the model in the path.
+        Shape::OpenAi | Shape::Mistral | Shape::Bedrock => Format::OpenAiChat,
+        Shape::Anthropic => Format::AnthropicMessages,
+        Shape::Gemini => Format::Gemini,
+        Shape::Cohere => Format::CohereV2Chat,
+    }
+}
+
 /// Google's custom verbs. Code Assist has them on the version (`/v1internal:generateContent`), all others on a model.
 fn google_format(resource: &str, verb: &str) -> Format {
     let code_assist = resource.ends_with("/v1internal");

@@ -45,7 +45,7 @@ pub(crate) async fn serve(mut connection: Connection, mut stream: Buffered<TcpSt
             return Ok(());
         }
     };
-    if connection.proxy.hosts.find(&host).is_none() {
+    if connection.proxy.hosts().find(&host).is_none() {
         return tunnel(&connection, stream, &host).await;
     }
     connection.opened_for = Some(OpenedFor { scheme: Scheme::HTTPS, host, port: HTTPS, capture: Capture::Dns, disagreement: None });

@@ -53,8 +53,8 @@ ORDER BY calls.sequence";
 
 /// The reading end of a journal.
 pub struct Reader {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
 }
 
 impl Reader {

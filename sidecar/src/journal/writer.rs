@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::{
     AnswerText, Recorded, Shared,
     body::{self, BodyId},
+    retain::{Dropped, Retain},
     spool::Spool,
 };
 use crate::{batch::Sink, cache::disk::Disk, session::Live};
@@ -21,6 +22,7 @@ pub(super) struct Writer {
     known: Known,
     answers: Option<Arc<Disk>>,
     spool: Option<Arc<Spool>>,
+    retain: Option<Retain>,
 }
 
 /// Rows that stand in the file, by what they hold.
@@ -36,11 +38,20 @@ impl Default for Known {
     }
 }
 
+impl Known {
+    /// Forgets what does not stand in the file any more.
+    fn forget(&mut self, dropped: &Dropped) {
+        self.bodies.retain(|_, row| !dropped.bodies.contains(row));
+        self.details.retain(|_, row| !dropped.details.contains(row));
+        self.sessions.retain(|_, row| !dropped.sessions.contains(row));
+    }
+}
+
 impl Sink for Writer {
     type Item = Recorded;
 
     fn write(&mut self, batch: &[Recorded]) -> Result<(), String> {
-        self.trim();
+        self.trim(batch.len());
         if batch.is_empty() {
             return Ok(());
         }
@@ -58,12 +69,13 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 
 impl Writer {
     /// Nothing is known to stand in the file yet.
-    pub(super) fn new(connection: Connection, answers: Option<Arc<Disk>>, spool: Option<Arc<Spool>>) -> Self {
-        Self { connection, known: Known::default(), answers, spool }
+    pub(super) fn new(connection: Connection, answers: Option<Arc<Disk>>, spool: Option<Arc<Spool>>, retain: Option<Retain>) -> Self {
+        Self { connection, known: Known::default(), answers, spool, retain }
     }
 
     fn insert(&mut self, batch: &[Recorded]) -> Result<(), Failure> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut last_call = None;
         {
             let mut calls = transaction.prepare_cached("INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?;
             for recorded in batch {
@@ -77,6 +89,7 @@ impl Writer {
                     begun.started_at.as_microsecond(),
                     begun.ended_at(end).as_microsecond()
                 ])?;
+                last_call = Some((transaction.last_insert_rowid(), begun.ended_at(end).as_microsecond()));
             }
         }
         let last = transaction.last_insert_rowid();
@@ -84,11 +97,21 @@ impl Writer {
         if let Some(spool) = &self.spool {
             spool.wrote(&self.connection, last.unsigned_abs());
         }
+        if let (Some(retain), Some(last_call)) = (&mut self.retain, last_call) {
+            retain.wrote(last_call);
+        }
         Ok(())
     }
 
-    /// Makes room for what is to be written.
-    fn trim(&mut self) {
+    /// Makes room for what is to be written: `more` records.
+    fn trim(&mut self, more: usize) {
+        if let Some(retain) = &mut self.retain {
+            match retain.trim(&mut self.connection, jiff::Timestamp::now(), more) {
+                Ok(Some(dropped)) => self.known.forget(&dropped),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "cannot drop old records"),
+            }
+        }
         let Some(spool) = &self.spool else { return };
         match spool.trim(&mut self.connection) {
             // What was known to stand in the file may be gone.

@@ -69,6 +69,7 @@ pub(super) fn session(assignment: &Assignment) -> Result<Session, AssignmentErro
         replaces: assignment.replaces.clone(),
         cache: mode.parse().map_err(AssignmentError::Unusable)?,
         router: None,
+        client: None,
     })
 }
 

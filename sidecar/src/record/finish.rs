@@ -50,7 +50,13 @@ impl Finished {
     /// large ones keep their flight open until they are.
     pub(crate) fn settle(self) {
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) if self.captured.bytes.len() > INLINE_BYTES => drop(runtime.spawn_blocking(move || self.settle_now())),
+            Ok(runtime) if self.captured.bytes.len() > INLINE_BYTES => {
+                let settling = self.call.proxy().settling.token();
+                runtime.spawn_blocking(move || {
+                    self.settle_now();
+                    drop(settling);
+                });
+            }
             _ => self.settle_now(),
         }
     }

@@ -1,0 +1,7 @@
+//! The gateway over HTTP: what AgentOpt's client sends and needs, and what it must not do.
+
+mod access;
+mod protocol;
+mod records;
+mod sessions;
+mod traffic;
