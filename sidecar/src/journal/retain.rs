@@ -159,7 +159,7 @@ mod tests {
             left.push(counts(&connection)[0]);
         }
         assert_eq!(left, [700, 200, 100]);
-        connection.execute("INSERT INTO calls VALUES (NULL, x'00', 1, 1, 0, 0)", []).unwrap();
+        connection.execute("INSERT INTO calls VALUES (NULL, x'00', 400, 600, 0, 0)", []).unwrap();
         retain.wrote((connection.last_insert_rowid(), 0));
         assert!(retain.trim(&mut connection, now, 0).unwrap().is_some());
         assert_eq!(counts(&connection)[0], 100);
