@@ -18,7 +18,7 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::{sync::Semaphore, time::Instant};
 
-use crate::identity::{Caller, Facts, IdentityError, PodIdentity, identify};
+use crate::identity::{Caller, Facts, IdentityError, Owner, PodIdentity, identify};
 
 pub use kubernetes::Kubernetes;
 
@@ -26,6 +26,8 @@ pub use kubernetes::Kubernetes;
 const TOKENS: usize = 65_536;
 /// Pods whose identities are kept.
 const PODS: usize = 65_536;
+/// Jobs that are kept: all pods of one ask for it.
+const JOBS: usize = 4096;
 /// How long a good answer is kept at most: a pod's deletion ends its token, which is noticed so late.
 const GOOD: Duration = Duration::from_secs(600);
 /// A good answer is asked for again so long before the token expires.
@@ -108,6 +110,7 @@ pub struct Authenticator {
     operator: String,
     tokens: Cache<[u8; 32], Answer>,
     pods: Cache<String, PodIdentity>,
+    jobs: Cache<String, Arc<Facts>>,
     turns: Semaphore,
 }
 
@@ -120,6 +123,7 @@ impl Authenticator {
             operator: operator.to_owned(),
             tokens: Cache::new(TOKENS),
             pods: Cache::new(PODS),
+            jobs: Cache::new(JOBS),
             turns: Semaphore::new(QUESTIONS),
         }
     }
@@ -180,15 +184,30 @@ impl Authenticator {
         let gone = || AuthError::PodGone(name.to_owned());
         let pod = self.cluster.pod(namespace, name).await?.filter(|pod| pod.uid == uid).ok_or_else(gone)?;
         let job = match pod.controlling_job() {
-            Some(owner) => self.cluster.job(namespace, &owner.name).await?.filter(|job| job.uid == owner.uid),
+            Some(owner) => self.job(namespace, owner).await?,
             None => None,
         };
         // A trial whose Job went before it must not pass for a pod of others.
         if job.is_none() && pod.labels.contains_key(COMBO_LABEL) && pod.controlling_job().is_some() {
             return Err(gone());
         }
-        let identity = identify(namespace, name, &pod, job.as_ref())?;
+        let identity = identify(namespace, name, &pod, job.as_deref())?;
         self.pods.insert(uid.to_owned(), identity.clone());
         Ok(identity)
+    }
+
+    /// The Job that controls a pod, if it is still there. What is read of it does not change.
+    async fn job(&self, namespace: &str, owner: &Owner) -> Result<Option<Arc<Facts>>, LookupError> {
+        // A pod may name a Job of another namespace as its owner: there it has none.
+        let room = match self.jobs.get_value_or_guard_async(&format!("{namespace}/{}", owner.uid)).await {
+            Ok(job) => return Ok(Some(job)),
+            Err(room) => room,
+        };
+        let job = self.cluster.job(namespace, &owner.name).await?.filter(|job| job.uid == owner.uid).map(Arc::new);
+        if let Some(job) = &job {
+            // It may have been evicted meanwhile: then it is asked for again.
+            room.insert(job.clone()).ok();
+        }
+        Ok(job)
     }
 }

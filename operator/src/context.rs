@@ -72,6 +72,8 @@ pub struct Memory {
     pub is_namespace_ending: bool,
     /// When it was last looked.
     pub looked_at: Option<Instant>,
+    /// Of Jobs that lacked pods then, by their uid: how many they had made.
+    pub pods_made: BTreeMap<String, u64>,
     /// When the pods of the scoring Job were last looked at, and what was wrong with them.
     pub scoring: (Option<Instant>, Option<Diagnosis>),
     /// How the dataset's source differs, and when that was last looked at.

@@ -15,7 +15,7 @@ use crate::args::{Args, CertificateMode};
 use crate::certificates::{self, Certificates};
 use crate::context::Context;
 use crate::controller::plan::Settings;
-use crate::controller::{self, Watches};
+use crate::controller::watch::{Watches, watch_runs};
 use crate::hub::{Hub, HubAddress};
 use crate::inject::{Installation, Resources};
 use crate::leader::{Candidate, LeaderError};
@@ -146,7 +146,7 @@ async fn lead(
     let watches = Watches::default();
     let context = Arc::new(context(args, installation, client.clone(), authority, &watches, metrics.clone(), identity));
     let (namespace, concurrency, stop) = (args.watch_namespace.clone(), args.concurrency, stop.clone());
-    let mut work = tokio::spawn(async move { controller::run(client, namespace.as_deref(), watches, context, concurrency, stop).await });
+    let mut work = tokio::spawn(async move { watch_runs(client, namespace.as_deref(), watches, context, concurrency, stop).await });
     let outcome = tokio::select! {
         // The process ends with it, and whatever is under way.
         lost = candidate.hold() => return Err(StartError::Leader(lost)),

@@ -26,6 +26,8 @@ impl Program {
     pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
         let log = File::create(folder.join(format!("{name}.log")))?;
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        // Ctrl-C at the terminal ends the measurement, which still needs the operator to take back what it made.
+        command.process_group(0);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         Ok(Self { name: name.to_owned(), child })
     }

@@ -24,6 +24,8 @@ use crate::sidecar::HUB_NAME;
 const SYSTEM: &str = "agentrun-system";
 /// How long anything may take to be there, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the API server may take to delete the pods that ended: some sixty a second here.
+const PODS_PATIENCE: Duration = Duration::from_secs(600);
 /// The label of what is made here.
 const LABEL: &str = "agentrun.dev/bench=scale";
 
@@ -127,7 +129,7 @@ impl Stage {
         let begun = Instant::now();
         loop {
             let left = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE).list_metadata(&ListParams::default()).await?.items.len();
-            if left == 0 || begun.elapsed() > Duration::from_secs(60) {
+            if left == 0 || begun.elapsed() > PODS_PATIENCE {
                 return Ok(left);
             }
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -12,6 +12,7 @@ const OPERATOR: &str = "system:serviceaccount:agentrun-system:agentrun-operator"
 #[derive(Default)]
 struct Answers {
     reviews: AtomicUsize,
+    jobs: AtomicUsize,
     down: bool,
     job_gone: bool,
 }
@@ -31,6 +32,8 @@ impl Cluster for Answers {
             Ok(match token.rsplit('.').next().unwrap_or_default() {
                 "operator" => review(OPERATOR, Some(("agentrun-operator-0", "operator-uid"))),
                 "reader" => review("system:serviceaccount:team:default", None),
+                "second" => review("system:serviceaccount:team:default", Some(("trial-1", "uid-1"))),
+                "elsewhere" => review("system:serviceaccount:others:default", Some(("trial-0", "uid-0"))),
                 "trial" => review("system:serviceaccount:team:default", Some(("trial-0", "uid-0"))),
                 "replaced" => review("system:serviceaccount:team:default", Some(("trial-0", "uid-of-before"))),
                 "person" => review("jane", None),
@@ -49,16 +52,18 @@ impl Cluster for Answers {
             annotations: annotations.into(),
             controller: Some(Owner { api_version: "batch/v1".into(), kind: "Job".into(), name: "job".into(), uid: "job-uid".into() }),
         };
-        async move { Ok((namespace == "team" && name == "trial-0").then_some(facts)) }.boxed()
+        let facts = Facts { uid: if name == "trial-1" { "uid-1" } else { "uid-0" }.into(), ..facts };
+        async move { Ok((namespace != "none" && name.starts_with("trial-")).then_some(facts)) }.boxed()
     }
 
-    fn job<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Facts>, LookupError>> {
+    fn job<'a>(&'a self, namespace: &'a str, _: &'a str) -> BoxFuture<'a, Result<Option<Facts>, LookupError>> {
         let labels = [("agentrun.dev/combo", "1"), ("agentrun.dev/chunk", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let owner =
             Owner { api_version: "agentrun.dev/v1alpha1".into(), kind: "AgentRun".into(), name: "run".into(), uid: "run-uid".into() };
         let uid = if self.job_gone { "another" } else { "job-uid" };
         let facts = Facts { uid: uid.into(), labels: labels.into(), controller: Some(owner), ..Facts::default() };
-        async move { Ok(Some(facts)) }.boxed()
+        self.jobs.fetch_add(1, Ordering::Relaxed);
+        async move { Ok((namespace == "team").then_some(facts)) }.boxed()
     }
 }
 
@@ -90,6 +95,19 @@ async fn tokens_become_callers() {
 async fn a_trial_whose_job_is_another_is_not_taken_for_a_pod_of_others() {
     let (_, authenticator) = authenticator(Answers { job_gone: true, ..Answers::default() });
     assert!(matches!(authenticator.caller(&token("trial", u64::MAX)).await, Err(AuthError::PodGone(_))));
+}
+
+#[tokio::test]
+async fn the_pods_of_a_job_ask_for_it_once_and_not_in_another_namespace() {
+    let (answers, authenticator) = authenticator(Answers::default());
+    for signature in ["trial", "second"] {
+        authenticator.caller(&token(signature, u64::MAX)).await.unwrap();
+    }
+    assert_eq!(answers.jobs.load(Ordering::Relaxed), 1);
+    let authenticator = Authenticator::new(answers.clone(), "agentrun-hub", OPERATOR);
+    authenticator.caller(&token("second", u64::MAX)).await.unwrap();
+    assert!(matches!(authenticator.caller(&token("elsewhere", u64::MAX)).await, Err(AuthError::PodGone(_))));
+    assert_eq!(answers.jobs.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]

@@ -244,7 +244,8 @@ async fn drift(context: &Context, run: &Run, spec: &AgentRunSpec, memory: &mut M
 async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, memory: &mut Memory, now: Timestamp) -> Result<(), Error> {
     let running = || jobs.values().filter(|job| !job.suspended && !job.deleting && job.need() > 0);
     let not_ready = running().any(|job| job.active > job.ready);
-    let too_few: Vec<&JobView> = running().filter(|job| job.active < job.need().min(job.parallelism)).collect();
+    let too_few: BTreeMap<&str, &JobView> =
+        running().filter(|job| job.active < job.need().min(job.parallelism)).map(|job| (job.uid.as_str(), job)).collect();
     if !not_ready {
         memory.waiting.clear();
     }
@@ -255,12 +256,17 @@ async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, 
         return Ok(());
     }
     memory.looked_at = Some(Instant::now());
+    // Jobs whose pods come and go lack some all the time. Events are read from the API server's disk: only for one that got no further since,
+    // and for as long as something was refused.
+    let is_stuck = |job: &JobView| memory.refused.is_some() || memory.pods_made.get(&job.uid) == Some(&job.pods_made());
+    let stuck = too_few.values().copied().find(|job| is_stuck(job));
+    memory.pods_made = too_few.iter().map(|(uid, job)| ((*uid).to_owned(), job.pods_made())).collect();
     let waiting = async {
         let api: Api<SlimPod> = Api::namespaced(context.client.clone(), &run.namespace);
         if not_ready { pods::waiting(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source))) } else { Ok(Vec::new()) }
     };
     let refused = async {
-        let Some(job) = too_few.first() else { return Ok((false, None)) };
+        let Some(job) = stuck else { return Ok((false, None)) };
         futures::try_join!(is_ending(context, run), refusal(context, run, job, now))
     };
     let (waiting, (is_namespace_ending, refused)) = futures::try_join!(waiting, refused)?;

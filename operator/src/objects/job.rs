@@ -103,6 +103,11 @@ pub struct JobView {
 }
 
 impl JobView {
+    /// Pods of its that there are or were, but for those that are tried again.
+    pub fn pods_made(&self) -> u64 {
+        self.active + self.succeeded.count() + self.failed.count()
+    }
+
     /// Reads a Job of a run; `None` where its labels do not say which.
     pub fn read(job: &Job) -> Option<(Place, Self)> {
         let label = |name: &str| job.metadata.labels.as_ref()?.get(name)?.parse::<u64>().ok();
