@@ -20,7 +20,8 @@ pub mod trial;
 
 use agentrun_crds::network::CaptureMode;
 use agentrun_protocol::names::{
-    CAPTURE_ANNOTATION, EXCHANGE_VOLUME, HUB_CA_ENV, INJECTED_ANNOTATION, JAVA_ANNOTATION, PROXY_POLICY_ANNOTATION, TRUST_DIR, TRUST_VOLUME,
+    CAPTURE_ANNOTATION, EXCHANGE_VOLUME, GATEWAY_ANNOTATION, HUB_CA_ENV, INJECTED_ANNOTATION, JAVA_ANNOTATION, PROXY_POLICY_ANNOTATION,
+    TRUST_DIR, TRUST_VOLUME,
 };
 use serde_json::{Value, json};
 
@@ -137,12 +138,16 @@ fn settings(pod: &Value, config: &InjectConfig, before: Option<&Value>) -> Resul
     if let Some(text) = annotation(pod, PROXY_POLICY_ANNOTATION) {
         settings.proxy = text.parse().map_err(|why| bad(PROXY_POLICY_ANNOTATION, why))?;
     }
-    match annotation(pod, JAVA_ANNOTATION) {
-        None | Some("") => {}
-        Some("true") => settings.java = true,
-        Some("false") => settings.java = false,
-        Some(other) => return Err(bad(JAVA_ANNOTATION, format!("`{}` is neither true nor false", other.escape_debug()))),
+    for (name, switch) in [(JAVA_ANNOTATION, &mut settings.java), (GATEWAY_ANNOTATION, &mut settings.gateway)] {
+        match annotation(pod, name) {
+            None | Some("") => {}
+            Some("true") => *switch = true,
+            Some("false") => *switch = false,
+            Some(other) => return Err(bad(name, format!("`{}` is neither true nor false", other.escape_debug()))),
+        }
     }
+    // A trial is one datapoint, and its calls are the trial's.
+    settings.gateway &= config.owner == Owner::Other;
     if let Some(before) = before {
         sidecar::recall(pod, &mut settings);
         let names: Vec<&str> = items(before, "layers").iter().filter_map(Value::as_str).collect();

@@ -33,6 +33,8 @@ pub const CAPTURE_ANNOTATION: &str = "agentrun.dev/capture";
 pub const PROXY_POLICY_ANNOTATION: &str = "agentrun.dev/proxy-policy";
 /// Annotation on pods: `true` gives Java its options (`JAVA_TOOL_OPTIONS`), at the price of a line on stderr from each JVM.
 pub const JAVA_ANNOTATION: &str = "agentrun.dev/java";
+/// Annotation on pods that others make: `true` serves AgentOpt's control plane to the pod's containers on [`GATEWAY_PORT`], so that they open sessions of their own.
+pub const GATEWAY_ANNOTATION: &str = "agentrun.dev/gateway";
 /// Annotation that the injector leaves: what it did, as one JSON object.
 pub const INJECTED_ANNOTATION: &str = "agentrun.dev/injected";
 /// Kubernetes' annotation for the index of a pod of an Indexed Job.
@@ -71,6 +73,8 @@ pub const AUDIENCE: &str = "agentrun-hub";
 pub const PROXY_PORT: u16 = 15080;
 /// Port on the pod's address: startup probe, readiness, metrics.
 pub const ADMIN_PORT: u16 = 15021;
+/// Port on loopback of the pod: sessions are opened and closed there, with [`GATEWAY_ANNOTATION`].
+pub const GATEWAY_PORT: u16 = 15090;
 /// Path of the startup probe on [`ADMIN_PORT`].
 pub const STARTUP_PATH: &str = "/startupz";
 /// User and group that the sidecar runs as.

@@ -39,11 +39,10 @@ use tower_service::Service;
 use self::{access::Access, records::Records, refusal::Refusal, sessions::Sessions};
 pub use self::{access::Token, access::TokenError, sessions::SESSIONS};
 use crate::{
-    Sidecar, admin,
+    Session, Sidecar, admin,
     drain::Drain,
     intercept::until_closed,
     open::{ListenError, listen},
-    route::Router,
 };
 
 /// Connections to the control plane at a time; further ones wait in the listen queue.
@@ -67,8 +66,8 @@ pub struct Settings {
     /// Further names of this machine that requests may be for, beside its loopback names; `None`: any name. A web page can make names of its
     /// own lead to this machine, so it is for gateways that demand a token.
     pub names: Option<Vec<String>>,
-    /// Who chooses the models of sessions that say nothing of it. They share its draws.
-    pub router: Option<Arc<Router>>,
+    /// What sessions are that say nothing else. A router is shared, and so are its draws.
+    pub session: Session,
 }
 
 /// What all requests share.
@@ -77,7 +76,7 @@ struct State {
     access: Access,
     sessions: Sessions,
     records: Records,
-    router: Option<Arc<Router>>,
+    session: Session,
     /// Where the control plane listens.
     address: SocketAddr,
 }
@@ -96,9 +95,9 @@ impl Gateway {
     pub async fn open(sidecar: Sidecar, address: SocketAddr, settings: Settings) -> Result<Self, ListenError> {
         let (listener, address) = listen(address).await?;
         sidecar.proxy.network.ourselves().opened(address);
-        let Settings { journal, token, names, router } = settings;
+        let Settings { journal, token, names, session } = settings;
         let access = Access::new(token, names, address);
-        let state = State { access, sessions: Sessions::default(), records: Records::new(journal), router, address, sidecar };
+        let state = State { access, sessions: Sessions::default(), records: Records::new(journal), session, address, sidecar };
         Ok(Self { state: Arc::new(state), listener })
     }
 
@@ -114,7 +113,6 @@ impl Gateway {
         let routes = routes(state.clone());
         let looking = tokio::spawn(look(state.clone()));
         let accepting = tokio::spawn(accept(listener, routes, drain.clone()));
-        state.sidecar.declare_ready();
         stop.await;
         looking.abort();
         // Whoever asks now is answered while calls end.

@@ -185,10 +185,11 @@ impl Proxy {
     }
 }
 
-/// A running proxy. Nothing is open until a session is.
+/// A running proxy. Nothing is open until a session is. Clones are the same one.
+#[derive(Clone)]
 pub struct Sidecar {
     proxy: Arc<Proxy>,
-    bundle: String,
+    bundle: Arc<str>,
 }
 
 impl Sidecar {
@@ -229,7 +230,7 @@ impl Sidecar {
             ready: AtomicBool::new(false),
             limits,
         };
-        Ok(Self { proxy: Arc::new(proxy), bundle })
+        Ok(Self { proxy: Arc::new(proxy), bundle: bundle.into() })
     }
 
     /// The certificate that agents must trust, PEM.

@@ -8,14 +8,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agentrun_protocol::names::WRAPPER_FILE;
+use agentrun_protocol::names::{GATEWAY_PORT, WRAPPER_FILE};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use crate::pod::{args::PodArgs, assignment::AssignmentError, exchange::ExchangeError};
 use crate::{
-    ListenError, OpenSession, Sidecar, StartError,
+    ListenError, OpenSession, Session, Sidecar, StartError,
     args::ArgsError,
+    gateway::{self, Gateway},
     hub::{Hub, HubError},
     listen,
     pod::{
@@ -152,6 +153,9 @@ async fn start(args: &PodArgs) -> Result<Pod, PodError> {
     if args.wrapped {
         copy_wrapper(&args.trust_dir)?;
     }
+    if args.gateway {
+        open_gateway(&sidecar, &session, &journal, Duration::from_millis(args.grace)).await?;
+    }
     let mut session = sidecar.serve(session, port);
     if args.capture.contains(&crate::CaptureMode::Dns) {
         session.open_dns(args.listen_dns).await?;
@@ -169,6 +173,15 @@ fn exchange(args: &PodArgs) -> Exchange {
         input_env: args.input_env.clone(),
         output: args.output.clone(),
     }
+}
+
+/// Lets the pod's containers open sessions: what those do not say is as in the pod's own. They end with the proxy.
+async fn open_gateway(sidecar: &Sidecar, session: &Session, journal: &Path, grace: Duration) -> Result<(), ListenError> {
+    let settings = gateway::Settings { journal: journal.to_owned(), token: None, names: Some(Vec::new()), session: session.clone() };
+    let gateway = Gateway::open(sidecar.clone(), SocketAddr::from((Ipv4Addr::LOCALHOST, GATEWAY_PORT)), settings).await?;
+    let drain = sidecar.proxy.drain.clone();
+    tokio::spawn(gateway.serve(async move { drain.closing().await }, grace));
+    Ok(())
 }
 
 /// On a machine without IPv6 the wildcard address is IPv4's.

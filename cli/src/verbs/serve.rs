@@ -11,7 +11,7 @@ use std::{
 use agentrun_llm::provider::Hosts;
 use agentrun_protocol::sentence;
 use agentrun_sidecar::{
-    CacheConfig, Config, Limits, Retention,
+    CacheConfig, Config, Limits, Retention, Session,
     gateway::{Gateway, SESSIONS, Settings, Token},
     route::{Policy, RandomPolicy, Router},
 };
@@ -58,7 +58,10 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     let sidecar = start_proxy(config)?;
     let names = (token.is_none() && address.ip().is_loopback()).then(|| vec![arguments.host.clone()]);
     let policy = if router.is_some() { "sessions are routed unless they say otherwise" } else { "no default router" };
-    let gateway = Gateway::open(sidecar, address, Settings { journal, token, names, router }).await.context("opening the gateway")?;
+    let session = Session { scope: "serve".to_owned(), router, ..Session::default() };
+    let settings = Settings { journal, token, names, session };
+    let gateway = Gateway::open(sidecar.clone(), address, settings).await.context("opening the gateway")?;
+    sidecar.declare_ready();
     let line = format!("agentrun serve listening on http://{} (cache dir: {}); {policy}", gateway.address(), folder.display());
     context.printer.talk(&line);
     let stop = async {

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{error::ArchiveError, sums::Sums, types::BATCH_BYTES};
+use super::{
+    error::ArchiveError,
+    sums::Sums,
+    types::{BATCH_BYTES, Claims},
+};
 
 /// A piece of text that records share, with what it is recognised by.
 #[derive(Clone, Debug)]
@@ -36,17 +40,18 @@ pub(crate) struct Parsed {
     pub(crate) outcome: Outcome,
     pub(crate) cached: bool,
     pub(crate) sums: Sums,
-    /// The record without its own times, name and owner. Those of hits of one answer are equal.
+    /// The record without its own times, name and owner, but for ids that a pod of others gave it. Those of hits of one answer are equal.
     pub(crate) detail: Piece,
     pub(crate) request: Option<Piece>,
     pub(crate) response: Option<Piece>,
 }
 
-/// Takes a batch apart.
+/// Takes a batch apart. A pod that others made may open sessions with ids of their own; where they are not what the pod `claims` for all of its
+/// records, they are kept. Of a trial's records the hub knows by itself whose they are.
 ///
 /// # Errors
 /// It is too long, or a line is no record.
-pub(crate) fn parse(batch: &[u8]) -> Result<Vec<Parsed>, ArchiveError> {
+pub(crate) fn parse(batch: &[u8], claims: Option<&Claims>) -> Result<Vec<Parsed>, ArchiveError> {
     if batch.len() > BATCH_BYTES {
         return Err(ArchiveError::TooLarge { what: "a batch of records", limit: BATCH_BYTES });
     }
@@ -55,28 +60,34 @@ pub(crate) fn parse(batch: &[u8]) -> Result<Vec<Parsed>, ArchiveError> {
     let parsed = lines.into_iter().enumerate().map(|(index, line)| {
         let refused = |reason: String| ArchiveError::Record { line: index + 1, reason };
         let record: CallRecord = serde_json::from_slice(line).map_err(|error| refused(error.to_string()))?;
-        Ok(take_apart(record))
+        Ok(take_apart(record, claims))
     });
     parsed.collect()
 }
 
-fn take_apart(mut record: CallRecord) -> Parsed {
+fn take_apart(mut record: CallRecord, claims: Option<&Claims>) -> Parsed {
     let sums = Sums::of(&record);
     let piece = |text: Box<RawValue>| Piece::new(String::from(Box::<str>::from(text)));
     let (call, started_at, ended_at) = (*record.id.as_bytes(), record.started_at.as_microsecond(), record.timestamp.as_microsecond());
-    let (model, outcome, cached) = (model_column(&record.model), record.outcome, record.cached);
+    let (model, outcome, cached) = (without_nul(&record.model), record.outcome, record.cached);
     let (request, response) = (record.request_body.take().map(piece), record.response_body.take().map(piece));
     let nobody = CallRecord::begin(CallId::from_bytes([0; 16]), Timestamp::UNIX_EPOCH, Capture::Connect);
     (record.id, record.started_at, record.timestamp) = (nobody.id, nobody.started_at, nobody.timestamp);
-    (record.run, record.data_id, record.combo_id, record.agent_id) = (None, None, None, None);
+    record.run = None;
+    let own = |id: Option<String>, claimed: fn(&Claims) -> &String| {
+        Some(without_nul(&id?)).filter(|id| claims.is_some_and(|claims| id != claimed(claims)))
+    };
+    record.data_id = own(record.data_id, |claims| &claims.data_id);
+    record.combo_id = own(record.combo_id, |claims| &claims.combo_id);
+    record.agent_id = own(record.agent_id, |claims| &claims.agent_id);
     (record.sample, record.attempt) = (0, 0);
     let detail = Piece::new(serde_json::to_string(&record).expect("a record that was read can be written"));
     Parsed { call, started_at, ended_at, model, outcome, cached, sums, detail, request, response }
 }
 
-/// A model's name as filters compare it: PostgreSQL's texts hold no NUL.
-pub(crate) fn model_column(model: &str) -> String {
-    model.replace('\0', "\u{fffd}")
+/// A name as filters compare it: PostgreSQL's texts hold no NUL.
+pub(crate) fn without_nul(name: &str) -> String {
+    name.replace('\0', "\u{fffd}")
 }
 
 /// Whose a record is.
@@ -119,7 +130,9 @@ impl Stored {
         record.started_at = Timestamp::from_microsecond(self.started_at).map_err(|error| broken(&error))?;
         record.timestamp = Timestamp::from_microsecond(self.ended_at).map_err(|error| broken(&error))?;
         record.run = Some(owner.run.clone());
-        (record.data_id, record.combo_id, record.agent_id) = (owner.data_id.clone(), owner.combo_id.clone(), owner.agent_id.clone());
+        record.data_id = record.data_id.or_else(|| owner.data_id.clone());
+        record.combo_id = record.combo_id.or_else(|| owner.combo_id.clone());
+        record.agent_id = record.agent_id.or_else(|| owner.agent_id.clone());
         (record.sample, record.attempt) = (owner.sample, owner.attempt);
         let raw = |text: &Option<Vec<u8>>| match text {
             Some(text) => serde_json::from_slice(text).map(Some).map_err(|error| broken(&error)),

@@ -61,10 +61,11 @@ impl Archive {
         }
         let open = self.run_of_attempt(attempt).await?;
         let bytes = lines.len() + 1024;
+        let claims = open.lock().attempt(attempt)?.claims.clone();
         let records = if lines.len() < INLINE_BYTES {
-            lines::parse(&lines)?
+            lines::parse(&lines, claims.as_ref())?
         } else {
-            let parsed = tokio::task::spawn_blocking(move || lines::parse(&lines)).await;
+            let parsed = tokio::task::spawn_blocking(move || lines::parse(&lines, claims.as_ref())).await;
             parsed.map_err(|error| ArchiveError::Unavailable(format!("reading a batch: {error}")))??
         };
         let decide = |state: &mut RunState| state.ingest(attempt, first, records, Timestamp::now());

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::{
-    Archive, Result, backend::CallQuery, change::rows_of, error::ArchiveError, lines::model_column, results::PAGE_BYTES, types::RunId,
+    Archive, Result, backend::CallQuery, change::rows_of, error::ArchiveError, lines::without_nul, results::PAGE_BYTES, types::RunId,
 };
 
 /// How many items a page has.
@@ -56,7 +56,7 @@ impl Archive {
             before,
             newest_first: filter.newest_first,
             wanted: open.lock().wanted(filter),
-            model: filter.model.as_deref().map(model_column),
+            model: filter.model.as_deref().map(without_nul),
             cached: filter.cached,
             outcome,
             since: time("since", filter.since.as_ref())?,

@@ -10,6 +10,7 @@ use super::rig::{NAMESPACE, Rig, call, named, now};
 
 both! {
     records_are_found_by_everything_that_is_asked
+    records_of_a_pods_own_sessions_keep_their_ids
     pages_follow_each_other_without_gap_or_repeat_either_way
     large_records_make_short_pages
     questions_of_no_use_are_refused
@@ -62,6 +63,41 @@ async fn records_are_found_by_everything_that_is_asked(rig: Rig) {
         let found: String = rig.records(run, &filter).await.iter().map(ask).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
+}
+
+async fn records_of_a_pods_own_sessions_keep_their_ids(rig: Rig) {
+    let claims = Claims { data_id: "batch".into(), combo_id: "a".into(), ..Claims::default() };
+    let attempt = rig.archive.adopt(NAMESPACE, "batches", claims, named("pod"), now()).await.unwrap();
+    let said = |name: &str, data_id: Option<&str>, agent_id: Option<&str>| {
+        let mut record = call(name);
+        (record.data_id, record.combo_id, record.agent_id) =
+            (data_id.map(str::to_owned), Some("a".to_owned()), agent_id.map(str::to_owned));
+        record
+    };
+    let calls =
+        [said("a", Some("batch"), None), said("b", Some("q1"), None), said("c", Some("q2"), Some("x")), said("d", None, Some("x\0"))];
+    rig.ingest(attempt.attempt, 1, &calls).await.unwrap();
+    let table = [
+        (filter(|filter| filter.data_id = Some("batch".into())), "ad"),
+        (filter(|filter| filter.data_id = Some("q1".into())), "b"),
+        (filter(|filter| filter.combo_id = Some("a".into())), "abcd"),
+        (filter(|filter| filter.agent_id = Some("x".into())), "c"),
+        (filter(|filter| filter.agent_id = Some("x\0".into())), "d"),
+        (filter(|filter| (filter.data_id, filter.agent_id) = (Some("q2".into()), Some("x".into()))), "c"),
+        (filter(|filter| (filter.data_id, filter.agent_id) = (Some("q1".into()), Some("x".into()))), ""),
+    ];
+    for (filter, expected) in table {
+        let found: String = rig.records(attempt.run, &filter).await.iter().map(ask).collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    let ids: Vec<_> = rig.records(attempt.run, &Filter::default()).await.iter().map(|record| record["data_id"].clone()).collect();
+    assert_eq!(ids, ["batch", "q1", "q2", "batch"]);
+    // A trial's records are the trial's, whatever they say.
+    let run = rig.register().await;
+    let trial = rig.claim(0, 0, "trial").await.attempt;
+    rig.ingest(trial, 1, &[said("e", Some("q3"), Some("x"))]).await.unwrap();
+    let record = rig.records(run, &Filter::default()).await.remove(0);
+    assert_eq!((&record["data_id"], &record["agent_id"]), (&"q0".into(), &Value::Null));
 }
 
 async fn pages_follow_each_other_without_gap_or_repeat_either_way(rig: Rig) {

@@ -2,7 +2,8 @@
 
 use agentrun_crds::network::CaptureMode;
 use agentrun_protocol::names::{
-    ADMIN_PORT, EXCHANGE_VOLUME, PROXY_PORT, ROOTS_VOLUME, SIDECAR_CONTAINER, SPOOL_VOLUME, TOKEN_VOLUME, TRUST_DIR, TRUST_VOLUME,
+    ADMIN_PORT, EXCHANGE_VOLUME, GATEWAY_PORT, PROXY_PORT, ROOTS_VOLUME, SIDECAR_CONTAINER, SPOOL_VOLUME, TOKEN_VOLUME, TRUST_DIR,
+    TRUST_VOLUME,
 };
 use serde_json::Value;
 
@@ -105,6 +106,7 @@ fn ports(container: &Container<'_>, settings: &Settings) -> Result<(), Refusal> 
         let number = port.get("containerPort").and_then(Value::as_u64).unwrap_or_default();
         let taken = number == u64::from(PROXY_PORT)
             || number == u64::from(ADMIN_PORT)
+            || (number == u64::from(GATEWAY_PORT) && settings.gateway)
             || (number == u64::from(HTTPS_PORT) && settings.has(CaptureMode::Dns));
         if tcp && taken {
             let why = if number == u64::from(HTTPS_PORT) { "with the layer Dns " } else { "" };

@@ -90,6 +90,8 @@ pub struct Settings {
     pub proxy: ProxyPolicy,
     /// Whether Java gets its options.
     pub java: bool,
+    /// Whether containers may open sessions of their own.
+    pub gateway: bool,
 }
 
 impl Settings {
@@ -102,6 +104,7 @@ impl Settings {
             trust: None,
             proxy: ProxyPolicy::Chain,
             java: false,
+            gateway: false,
         }
     }
 
@@ -114,6 +117,7 @@ impl Settings {
             trust: spec.trust.clone(),
             proxy: if owner == Owner::Run { ProxyPolicy::Deny } else { ProxyPolicy::Chain },
             java: false,
+            gateway: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use agentrun_crds::network::CaptureMode;
 use agentrun_llm::provider::Hosts;
 use agentrun_protocol::base_url::{base_url_variables, bedrock_base_url_variables, through_proxy};
-use agentrun_protocol::names::{BUNDLE_FILE, CA_FILE, PHP_DIR, PROXY_PORT, TRUST_DIR, TRUSTSTORE_FILE, WGETRC_FILE};
+use agentrun_protocol::names::{BUNDLE_FILE, CA_FILE, GATEWAY_PORT, PHP_DIR, PROXY_PORT, TRUST_DIR, TRUSTSTORE_FILE, WGETRC_FILE};
 use serde_json::{Value, json};
 
 use super::capture;
@@ -16,6 +16,8 @@ const BUNDLE: [&str; 6] =
     ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"];
 /// Variables that name roots a client trusts beside its own.
 const EXTRA: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
+/// Where AgentOpt's client opens its sessions.
+const GATEWAY_URL: &str = "AGENTOPT_GATEWAY_URL";
 /// What every JVM reads; it says so on stderr, hence by request alone.
 const JAVA: &str = "JAVA_TOOL_OPTIONS";
 
@@ -96,9 +98,12 @@ impl Edits {
         match wanted.rule {
             Rule::Trust | Rule::Proxy => Some(wanted.value.clone()),
             Rule::Yield => {
-                if name == "NODE_USE_ENV_PROXY" {
-                    self.warnings.push(format!("{container}: {name} is kept: calls of Node's fetch may not be seen"));
-                }
+                let lost = match name {
+                    "NODE_USE_ENV_PROXY" => Some("calls of Node's fetch may not be seen"),
+                    GATEWAY_URL => Some("its sessions are opened there, and not here"),
+                    _ => None,
+                };
+                self.warnings.extend(lost.map(|lost| format!("{container}: {name} is kept: {lost}")));
                 None
             }
             Rule::BaseUrl => {
@@ -145,6 +150,9 @@ fn wanted(container: &Container<'_>, settings: &Settings, hosts: &Hosts, edits: 
         if settings.java {
             want(JAVA, java_options(settings.has(CaptureMode::Connect)), Rule::Append);
         }
+    }
+    if settings.gateway {
+        want(GATEWAY_URL, format!("http://127.0.0.1:{GATEWAY_PORT}"), Rule::Yield);
     }
     if settings.has(CaptureMode::BaseUrl) {
         for (name, url) in base_urls(container, settings, hosts) {

@@ -120,7 +120,7 @@ impl Reason {
             Self::Windows => "`os.name` or the node selector says Windows",
             Self::NameClash => "a container or volume has one of our names, `agentrun-…`",
             Self::MountPathClash => "a container mounts something where our volumes go",
-            Self::PortClash => "a container declares port 15080 or 15021, or 443 with `Dns`",
+            Self::PortClash => "a container declares port 15080 or 15021, 15090 with the gateway, or 443 with `Dns`",
             Self::HostAliasClash => "`hostAliases` give an LLM host an address, with `Dns`",
             Self::SysctlClash => "`net.ipv4.ip_unprivileged_port_start` is set above 443, with `Dns`",
             Self::ProxyConflict => "the pod has its own proxy variables and the policy or their values do not allow to chain them",

@@ -5,7 +5,7 @@ use agentrun_protocol::names::{
     ADMIN_PORT, AUDIENCE, EXCHANGE_DIR, EXCHANGE_VOLUME, HUB_CA_ENV, HUB_URL_ENV, POD_UID_ENV, ROOTS_DIR, ROOTS_ENV, ROOTS_VOLUME,
     SIDECAR_CONTAINER, SIDECAR_USER, SPOOL_DIR, SPOOL_VOLUME, STARTUP_PATH, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME, TRUST_DIR, TRUST_VOLUME,
 };
-use agentrun_protocol::pod::{CAPTURE, COMMAND, PROVIDER, ROOTS_FILE, UPSTREAM, UPSTREAM_CA};
+use agentrun_protocol::pod::{CAPTURE, COMMAND, GATEWAY, PROVIDER, ROOTS_FILE, UPSTREAM, UPSTREAM_CA};
 use serde_json::{Value, json};
 
 use super::config::{InjectConfig, Settings, layer_name, shape_named, shape_of};
@@ -72,6 +72,9 @@ fn arguments(config: &InjectConfig, settings: &Settings) -> Vec<String> {
     let order = [CaptureMode::Connect, CaptureMode::Dns, CaptureMode::BaseUrl];
     let layers: Vec<&str> = order.into_iter().filter(|layer| settings.has(*layer)).map(layer_name).collect();
     let mut arguments = vec![COMMAND.to_owned(), format!("{CAPTURE}={}", layers.join(","))];
+    if settings.gateway {
+        arguments.push(GATEWAY.to_owned());
+    }
     for provider in &settings.providers {
         arguments.push(format!("{PROVIDER}={}={},{}", provider.name, provider.base_url, shape_of(provider.shape).name()));
     }
@@ -86,7 +89,7 @@ fn arguments(config: &InjectConfig, settings: &Settings) -> Vec<String> {
     arguments.into_iter().map(|argument| argument.replace("$(", "$$(")).collect()
 }
 
-/// Takes hosts from the flags of a sidecar that is in the pod already: they are what the pod's other containers were fitted to.
+/// Takes hosts and the gateway from the flags of a sidecar that is in the pod already: they are what the pod's other containers were fitted to.
 pub(super) fn recall(pod: &Value, settings: &mut Settings) {
     let Some(index) = super::pod::sidecar(pod) else { return };
     let arguments = super::pod::items(&pod["spec"]["initContainers"][index], "args");
@@ -103,6 +106,7 @@ pub(super) fn recall(pod: &Value, settings: &mut Settings) {
         .collect();
     let upstreams = values(UPSTREAM).map(|(host, url)| UpstreamSpec { host: host.to_owned(), url: url.to_owned() });
     settings.upstreams = upstreams.collect();
+    settings.gateway = arguments.iter().any(|argument| argument == GATEWAY);
 }
 
 fn environment(config: &InjectConfig, chain: &Chain) -> Vec<Value> {

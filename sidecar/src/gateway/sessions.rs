@@ -62,17 +62,16 @@ pub(super) async fn open(Shared(state): Shared<Arc<State>>, Extension(peer): Ext
     let kept = |name: &str| members.written(name).map_or(Ok(None), |written| id::kept(name, written));
     let router = match members.written("router") {
         Some(written) => policy::router(written)?,
-        None => state.router.clone(),
+        None => state.session.router.clone(),
     };
     let session = Session {
         run: Some(state.records.run(kept("run")?.as_deref())),
-        data_id: kept("data_id")?,
-        combo_id: kept("combo_id")?,
-        agent_id: kept("agent_id")?,
-        scope: "serve".to_owned(),
+        data_id: kept("data_id")?.or_else(|| state.session.data_id.clone()),
+        combo_id: kept("combo_id")?.or_else(|| state.session.combo_id.clone()),
+        agent_id: kept("agent_id")?.or_else(|| state.session.agent_id.clone()),
         client: Some(peer.0),
         router,
-        ..Session::default()
+        ..state.session.clone()
     };
     if state.sessions.lock().len() >= SESSIONS {
         return Err(Refusal::TooMany(SESSIONS));

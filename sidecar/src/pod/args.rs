@@ -37,6 +37,9 @@ pub struct PodArgs {
     /// Entrances that are open: connect, dns, base-url
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "connect")]
     pub capture: Vec<CaptureMode>,
+    /// Serve AgentOpt's control plane on loopback, so that the pod's containers can open sessions of their own
+    #[arg(long)]
+    pub gateway: bool,
     /// An LLM host beyond the built-in table; SHAPE is openai (the default), anthropic, gemini, cohere, bedrock or mistral
     #[arg(long = "provider", value_name = "NAME=URL[,SHAPE]")]
     pub providers: Vec<String>,

@@ -90,7 +90,7 @@ async fn a_session_brings_its_router_or_has_the_gateways() {
     let candidates = ["a", "b", "c"].map(str::to_owned).to_vec();
     let policy = Policy::Random(RandomPolicy { candidates, seed: Some(0) });
     let router = Router::new(&policy).expect("it can be used");
-    let rig = Rig::with(|settings| Settings { router: Some(router), ..settings }).await;
+    let rig = Rig::with(|settings| Settings { session: Session { router: Some(router), ..settings.session }, ..settings }).await;
     let own = json!({"policy": "random", "kwargs": {"candidates": ["a", "b", "c"], "seed": 0}});
     for (data_id, router) in
         [("first", None), ("second", None), ("own", Some(own.clone())), ("again", Some(own)), ("none", Some(Value::Null))]

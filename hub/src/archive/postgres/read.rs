@@ -57,6 +57,12 @@ pub(super) async fn calls(client: &Client, query: &CallQuery) -> Answer<Vec<Stor
         values.push((attempts, Type::INT8_ARRAY));
         sql.push_str(&format!(" AND c.attempt = ANY(${})", values.len()));
     }
+    for name in query.wanted.names() {
+        values.push((&name.id, Type::TEXT));
+        values.push((&name.attempts, Type::INT8_ARRAY));
+        let (own, last) = (format!("(convert_from(d.value, 'UTF8')::json ->> '{}')", name.member), values.len());
+        sql.push_str(&format!(" AND ({own} = ${} OR ({own} IS NULL AND c.attempt = ANY(${last})))", last - 1));
+    }
     sql.push_str(&query.order());
     let rows = client.query_typed_raw(&sql, values).await?;
     let mut rows = std::pin::pin!(rows);

@@ -5,7 +5,11 @@ use agentrun_protocol::query::{Filter, Trial as Told};
 use jiff::Timestamp;
 
 use super::{RunState, Stands, Trial};
-use crate::archive::{attempt::Attempt, lines::Owner, types::AttemptId};
+use crate::archive::{
+    attempt::Attempt,
+    lines::{Owner, without_nul},
+    types::AttemptId,
+};
 
 /// A trial for readers, but for its output.
 #[derive(Clone, Debug)]
@@ -24,6 +28,28 @@ pub(crate) enum Wanted {
     All,
     /// Those of these attempts, in rising order.
     Of(Vec<i64>),
+    /// Those that have all of these ids.
+    Named(Vec<Name>),
+}
+
+impl Wanted {
+    /// The ids that are asked for, where records may have their own.
+    pub(crate) fn names(&self) -> &[Name] {
+        match self {
+            Self::All | Self::Of(_) => &[],
+            Self::Named(names) => names,
+        }
+    }
+}
+
+/// An id that records have by their own word, or else by their attempt's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    /// The record's member.
+    pub(crate) member: &'static str,
+    pub(crate) id: String,
+    /// The attempts that have it, in rising order.
+    pub(crate) attempts: Vec<i64>,
 }
 
 /// An attempt's filter, its names looked up once.
@@ -57,11 +83,29 @@ impl RunState {
         if filter.combo_id.is_none() && filter.data_id.is_none() && filter.agent_id.is_none() {
             return Wanted::All;
         }
+        if !self.attempts.values().any(|attempt| attempt.claims.is_some()) {
+            return Wanted::Of(self.attempts_of(filter));
+        }
+        let name = |member, id: &Option<String>, alone: Filter| {
+            let id = without_nul(id.as_ref()?);
+            Some(Name { member, id, attempts: self.attempts_of(&alone) })
+        };
+        let (data_id, combo_id, agent_id) = (filter.data_id.clone(), filter.combo_id.clone(), filter.agent_id.clone());
+        let names = [
+            name("data_id", &filter.data_id, Filter { data_id, ..Filter::default() }),
+            name("combo_id", &filter.combo_id, Filter { combo_id, ..Filter::default() }),
+            name("agent_id", &filter.agent_id, Filter { agent_id, ..Filter::default() }),
+        ];
+        Wanted::Named(names.into_iter().flatten().collect())
+    }
+
+    /// The attempts that have a filter's ids, in rising order.
+    fn attempts_of(&self, filter: &Filter) -> Vec<i64> {
         let belongs = self.belongs(filter);
         let wanted = self.attempts.iter().filter(|(_, attempt)| self.is_wanted(attempt, &belongs));
         let mut ids: Vec<i64> = wanted.map(|(id, _)| *id).collect();
         ids.sort_unstable();
-        Wanted::Of(ids)
+        ids
     }
 
     /// Whose an attempt's records are.

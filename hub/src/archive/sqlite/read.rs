@@ -64,6 +64,13 @@ pub(super) fn calls(connection: &Connection, query: &CallQuery) -> Result<Vec<St
         values.push(serde_json::to_string(attempts).expect("numbers are JSON").into());
         sql.push_str(&format!(" AND {column} IN (SELECT value FROM json_each(?{}))", values.len()));
     }
+    for name in query.wanted.names() {
+        values.push(name.id.clone().into());
+        values.push(serde_json::to_string(&name.attempts).expect("numbers are JSON").into());
+        let (own, last) = (format!("json_extract(CAST(d.value AS TEXT), '$.{}')", name.member), values.len());
+        let by_attempt = format!("{own} IS NULL AND c.attempt IN (SELECT value FROM json_each(?{last}))");
+        sql.push_str(&format!(" AND ({own} = ?{} OR ({by_attempt}))", last - 1));
+    }
     sql.push_str(&query.order());
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;

@@ -121,6 +121,31 @@ fn java_is_asked_for_and_appended() {
 }
 
 #[test]
+fn sessions_of_a_pods_own_are_asked_for() {
+    let sidecar = |pod: &Value| pod["spec"]["initContainers"][0]["args"].as_array().unwrap().contains(&json!("--gateway"));
+    let mut pod = pod_with(json!([{"name": "A", "value": "b"}]));
+    let without = injected(&pod, &connect()).pod;
+    assert!(!variables(&without, "agent").contains_key("AGENTOPT_GATEWAY_URL") && !sidecar(&without));
+    pod["metadata"]["annotations"] = json!({"agentrun.dev/gateway": "true"});
+    let mut with = injected(&pod, &connect()).pod;
+    assert_eq!(variables(&with, "agent")["AGENTOPT_GATEWAY_URL"]["value"], "http://127.0.0.1:15090");
+    assert!(sidecar(&with));
+    // The sidecar that is there says so, whatever the annotation says by now.
+    with["metadata"]["annotations"].as_object_mut().unwrap().remove("agentrun.dev/gateway");
+    with["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "late", "image": "l"}));
+    assert!(variables(&injected(&with, &connect()).pod, "late").contains_key("AGENTOPT_GATEWAY_URL"));
+    let mut trial = connect();
+    trial.owner = Owner::Run;
+    assert!(!variables(&injected(&pod, &trial).pod, "agent").contains_key("AGENTOPT_GATEWAY_URL"), "a trial is one datapoint");
+    let own = injected(
+        &json!({"metadata": pod["metadata"], "spec": {"containers": [{"name": "agent", "env": [{"name": "AGENTOPT_GATEWAY_URL", "value": "http://own:9000"}]}]}}),
+        &connect(),
+    );
+    assert_eq!(variables(&own.pod, "agent")["AGENTOPT_GATEWAY_URL"]["value"], "http://own:9000");
+    assert!(own.warnings.iter().any(|warning| warning.contains("AGENTOPT_GATEWAY_URL is kept")), "{:?}", own.warnings);
+}
+
+#[test]
 fn what_others_added_is_completed() {
     let mut pod = injected(&pod(json!({})), &all_layers()).pod;
     pod["spec"]["initContainers"].as_array_mut().unwrap().insert(0, json!({"name": "mesh", "image": "m", "restartPolicy": "Always"}));

@@ -69,6 +69,12 @@ fn table() -> Vec<(Value, Reason, &'static str)> {
         (annotated("agentrun.dev/capture", " , "), Reason::BadAnnotation, "no capture layer"),
         (annotated("agentrun.dev/proxy-policy", "chain"), Reason::BadAnnotation, "use Chain, Override or Deny"),
         (annotated("agentrun.dev/java", "yes"), Reason::BadAnnotation, "neither true nor false"),
+        (annotated("agentrun.dev/gateway", "15090"), Reason::BadAnnotation, "neither true nor false"),
+        (
+            json!({"metadata": {"annotations": {"agentrun.dev/gateway": "true"}}, "spec": {"containers": [{"name": "agent", "ports": [{"containerPort": 15090}]}]}}),
+            Reason::PortClash,
+            "port 15090",
+        ),
     ]
 }
 
