@@ -163,6 +163,9 @@ pub(crate) struct Calls {
     /// Look at simulated calls
     #[arg(long)]
     pub(crate) simulated: bool,
+    /// Sum them up instead: models in the order they were asked, tokens of each, latency
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) summary: bool,
     /// How they are written
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
@@ -235,6 +238,8 @@ pub(crate) enum ExportFormat {
     Csv,
     Json,
     Parquet,
+    /// A LiteLLM proxy's configuration that serves the best combo's models
+    Litellm,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bounded;
 mod cluster;
 mod local;
 mod printer;

@@ -17,7 +17,6 @@ pub(crate) mod watch;
 
 use std::{
     fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,7 +26,7 @@ use agentrun_protocol::sentence;
 use agentrun_sidecar::{Config, Sidecar, StartError, route::Router};
 use anyhow::bail;
 
-use crate::{printer::Printer, settings::State};
+use crate::{bounded, printer::Printer, settings::State};
 
 /// Complete.
 pub(crate) const COMPLETE: u8 = 0;
@@ -79,12 +78,7 @@ const POLICY_BYTES: u64 = 1 << 20;
 /// Puts the policy in a file to work.
 fn router(path: &Path) -> Result<Arc<Router>, Refused> {
     let refused = |reason: String| Refused(format!("--routing: {}: {reason}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(POLICY_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| refused(error.to_string()))?;
-    if text.len() as u64 > POLICY_BYTES {
-        return Err(refused("it is larger than 1 MiB".to_owned()));
-    }
+    let text = bounded::text(path, POLICY_BYTES).map_err(|error| refused(error.to_string()))?;
     let policy = serde_saphyr::from_str(&text).map_err(|error| refused(error.to_string()))?;
     Router::new(&policy).map_err(|error| refused(error.to_string()))
 }

@@ -5,6 +5,7 @@ pub(crate) mod conditions;
 pub(crate) mod parquet;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod trials;
 

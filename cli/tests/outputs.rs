@@ -25,6 +25,21 @@ fn a_run_is_read_back_in_every_format() {
 }
 
 #[test]
+fn the_best_combo_becomes_a_proxys_configuration() {
+    let bench = Bench::python(2);
+    bench.simulate(&[]);
+    let best = bench.run(&["export", "test", "-o", "json"]).json()[0].clone();
+    let text = bench.run(&["export", "test", "-o", "litellm"]).stdout;
+    assert!(text.starts_with("model_list:\n  - model_name: ") && text.contains("api_key: os.environ/OPENAI_API_KEY\n"), "{text}");
+    for role in ["planner", "solver"] {
+        let model = best[format!("model_{role}")].as_str().unwrap();
+        assert!(text.contains(&format!("#   \"{role}\": \"{model}\"\n")), "{text}");
+    }
+    let refused = bench.run(&["export", "test", "-o", "litellm", "--trials"]);
+    assert_eq!((refused.code, refused.stderr.contains("it has no --trials")), (Some(2), true), "{refused:?}");
+}
+
+#[test]
 fn parquet_is_written_whole_or_not_at_all() {
     let bench = Bench::python(1);
     bench.simulate(&[]);
@@ -65,6 +80,28 @@ fn calls_are_filtered_and_paged() {
     assert_eq!(csv.lines().count(), 17, "{csv}");
     assert!(bench.run(&["calls", "test"]).stdout.lines().count() == 17);
     assert!(bench.run(&["calls", "test", "--limit", "1", "-o", "yaml"]).stdout.contains("provider: openai"));
+}
+
+#[test]
+fn calls_are_summed_up() {
+    let bench = Bench::python(2);
+    bench.simulate(&[]);
+    let told = bench.run(&["calls", "test", "--summary"]).stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(
+        (lines[1], lines[4], lines[lines.len() - 1].ends_with("s across 16 call(s)")),
+        ("Routing summary", "Model usage by datapoint:", true),
+        "{told}"
+    );
+    assert!(
+        told.contains("\n  [q0]  8 call(s), ") && told.contains(" (cached)\n") && told.contains("\n  gpt-4.1-mini   prompt="),
+        "{told}"
+    );
+    let one = bench.run(&["calls", "test", "--summary", "--data-id", "q1", "--limit", "3"]).stdout;
+    assert!(one.contains("Model usage sequence:\n   1. gpt-4.1") && one.ends_with(" across 3 call(s)\n"), "{one}");
+    assert_eq!(bench.run(&["calls", "test", "--summary", "--data-id", "none"]).stdout, "(no records — was the router active?)\n");
+    let refused = bench.run(&["calls", "test", "--summary", "-o", "json"]);
+    assert_eq!((refused.code, refused.stderr.contains("--summary")), (Some(2), true), "{refused:?}");
 }
 
 #[test]

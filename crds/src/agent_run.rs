@@ -1,5 +1,6 @@
 //! The resource itself. Field names are the wire names in camel case; the documentation comments are the schema's.
 
+use agentrun_protocol::routing::Policy;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,9 @@ pub struct AgentRunSpec {
     /// How answers are stored and reused.
     #[serde(default)]
     pub cache: CacheSpec,
+    /// Chooses the models of calls, after `replaces`: exactly one of the kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Policy>,
     /// How calls reach the sidecar.
     #[serde(default = "connect_alone")]
     #[schemars(length(min = 1, max = 3), extend("x-kubernetes-list-type" = "set"))]

@@ -5,6 +5,7 @@ use agentrun_crds::dataset::DatasetSource;
 use agentrun_crds::manifest;
 use agentrun_crds::network::{CacheMode, CaptureMode};
 use agentrun_crds::status::Phase;
+use agentrun_protocol::routing::Policy;
 use serde_json::json;
 
 pub(crate) const FULL: &str = include_str!("data/full.yaml");
@@ -22,6 +23,7 @@ fn every_field_of_the_complete_example_is_read() {
     assert_eq!(spec.scoring.numeric.unwrap().tolerance, 0.01);
     assert_eq!((spec.limits.parallelism, spec.limits.retries), (8, 2));
     assert_eq!(spec.capture, [CaptureMode::Connect, CaptureMode::Dns]);
+    assert!(matches!(&spec.routing, Some(Policy::Rules(policy)) if policy.rules[0].model == "gpt-4.1-nano"));
     let status = run.status.as_ref().unwrap();
     assert_eq!((status.phase, status.trials.total, status.spend.saved_usd.as_str()), (Phase::Running, 600, "1.0203"));
     assert_eq!(status.failures[0].datapoints, "3,17-19");

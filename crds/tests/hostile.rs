@@ -35,6 +35,16 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn deep_conditions_are_refused() {
+    for when in ["(".repeat(2000), "[".repeat(2000), "1+".repeat(1000) + "1", "a".repeat(100_000)] {
+        let text = FULL.replace("size(request.messages) == 1", &when);
+        let mistakes = manifest::parse(&text).unwrap_err();
+        assert!(mistakes.told.iter().all(|mistake| mistake.path == "spec.routing.rules.rules[0].when"), "{mistakes}");
+        assert!(mistakes.to_string().len() < 1000, "{mistakes}");
+    }
+}
+
+#[test]
 fn a_huge_file_is_refused_unread() {
     assert!(first_message(&"#".repeat((8 << 20) + 1)).contains("at most 8388608 are read"));
 }

@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::routing::Policy;
+
 /// Header of a batch of records: the sequence number of its first line, decimal. Numbers count a pod's records from 1, without gaps; a
 /// batch that was sent before is acknowledged again and stored once.
 pub const FIRST_SEQUENCE_HEADER: &str = "agentrun-first-sequence";
@@ -38,6 +40,9 @@ pub struct Assignment {
     /// `(asked, sent)`: a call that asks for the first model is sent with the second.
     #[serde(default)]
     pub replaces: Vec<(String, String)>,
+    /// What chooses the models of its calls, after `replaces`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Policy>,
     /// The datapoint's input as the agent gets it: a JSON string's bare text, anything else as JSON. `None`: the pod is no trial of the
     /// operator's, and nothing is handed over.
     #[serde(default)]

@@ -3,52 +3,21 @@
 use std::sync::Arc;
 
 use agentrun_llm::{call::Operation, json::Json};
-use serde::{Deserialize, Serialize};
+pub use agentrun_protocol::routing::{Failure, Policy, PolicyError, RandomPolicy, Rule, RulesPolicy, WebhookPolicy};
 use thiserror::Error;
 
 use crate::{
-    route::{random::Random, rules::Rules, webhook::Webhook},
+    route::{
+        random::{Draws, Random},
+        rules::Rules,
+        webhook::Webhook,
+    },
     session::{Past, Session},
 };
 
 mod random;
 mod rules;
 mod webhook;
-
-pub use random::RandomPolicy;
-pub use rules::{Rule, RulesPolicy};
-pub use webhook::{Failure, WebhookPolicy};
-
-/// How models are chosen: one kind, under its name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Policy {
-    /// One of the candidates at random, each as likely.
-    Random(RandomPolicy),
-    /// The model of the first rule that holds.
-    Rules(RulesPolicy),
-    /// What another process says.
-    Webhook(WebhookPolicy),
-}
-
-/// Why a policy cannot be used.
-#[derive(Debug, Error)]
-pub enum PolicyError {
-    /// There is nothing to choose from.
-    #[error("a random policy needs at least one candidate")]
-    NoCandidates,
-    /// A rule's condition is none.
-    #[error("rules[{index}].when: {reason}")]
-    Condition {
-        /// Which rule, from 0.
-        index: usize,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Nobody can be asked there.
-    #[error("webhook.url: {0}; write http://HOST:PORT/PATH or unix:///PATH/TO/SOCKET")]
-    Url(String),
-}
 
 /// A policy at work. Sessions that share one share its draws.
 #[derive(Debug)]
@@ -78,16 +47,39 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Undecided(String);
 
 impl Router {
-    /// Puts `policy` to work.
+    /// Puts `policy` to work. Sessions that have it draw one after the other from one seed, as AgentOpt's do; with `perDatapoint` each from its own.
     ///
     /// # Errors
     /// It cannot be used: no candidates, a condition that is none, an address where nobody can be.
     pub fn new(policy: &Policy) -> Result<Arc<Self>, PolicyError> {
+        Self::with(policy, Draws::Shared)
+    }
+
+    /// Puts the policy of a run to work. Each trial draws from the seed and its own names, so that it draws the same wherever and whenever it runs, and
+    /// trials do not all draw the same.
+    ///
+    /// # Errors
+    /// As [`Router::new`].
+    pub fn of_run(policy: &Policy) -> Result<Arc<Self>, PolicyError> {
+        Self::with(policy, Draws::Trial)
+    }
+
+    fn with(policy: &Policy, draws: Draws) -> Result<Arc<Self>, PolicyError> {
+        policy.check()?;
         Ok(Arc::new(Self(match policy {
-            Policy::Random(policy) => Kind::Random(Random::new(policy)?),
+            Policy::Random(policy) => Kind::Random(Random::new(policy, draws)),
             Policy::Rules(policy) => Kind::Rules(Rules::new(policy)?),
             Policy::Webhook(policy) => Kind::Webhook(Webhook::new(policy)?),
         })))
+    }
+
+    /// The router that a session has of this one: its own where it draws for itself.
+    pub(crate) fn of_session(self: Arc<Self>, session: &Session) -> Arc<Self> {
+        let own = match &self.0 {
+            Kind::Random(random) => random.of_session(session),
+            Kind::Rules(_) | Kind::Webhook(_) => None,
+        };
+        own.map_or(self, |random| Arc::new(Self(Kind::Random(random))))
     }
 
     /// Whether calls of this kind have a model that another could stand for: a chat model is none for an embedding.
@@ -119,28 +111,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_is_written_under_its_kind_and_nothing_else_is_taken() {
-        let written = r#"{"random":{"candidates":["a","b"],"seed":-7}}"#;
-        let policy: Policy = serde_json::from_str(written).unwrap();
-        assert_eq!(serde_json::to_string(&policy).unwrap(), written);
-        Router::new(&policy).unwrap();
-        for wrong in [
-            r#"{"random":{"candidates":["a"],"sed":1}}"#,
-            r#"{"random":{"candidates":["a"]},"rules":{"rules":[]}}"#,
-            r#"{"randon":{"candidates":["a"]}}"#,
-            r#"{"random":{"candidates":["a"],"seed":1.5}}"#,
-            r#"{"random":{"candidates":["a"],"seed":"1"}}"#,
-        ] {
-            serde_json::from_str::<Policy>(wrong).unwrap_err();
-        }
-    }
-
-    #[test]
     fn what_cannot_be_used_says_where_and_what_to_do() {
         let error = |policy: &str| Router::new(&serde_json::from_str(policy).unwrap()).unwrap_err().to_string();
         assert_eq!(error(r#"{"random":{"candidates":[]}}"#), "a random policy needs at least one candidate");
         assert!(error(r#"{"rules":{"rules":[{"when":"true","model":"a"},{"when":"1 +","model":"b"}]}}"#).starts_with("rules[1].when: "));
         assert!(error(r#"{"rules":{"rules":[{"when":"modle == 'a'","model":"b"}]}}"#).contains("`modle`"));
         assert!(error(r#"{"webhook":{"url":"localhost:80"}}"#).contains("write http://HOST:PORT/PATH"));
+    }
+
+    #[test]
+    fn sessions_share_a_router_unless_they_draw_for_themselves() {
+        let policy = |text: &str| serde_json::from_str::<Policy>(text).unwrap();
+        let session = Session { data_id: Some("q1".to_owned()), ..Session::default() };
+        let is_own = |router: Arc<Router>| !Arc::ptr_eq(&router.clone().of_session(&session), &router);
+        let random = policy(r#"{"random":{"candidates":["a","b"],"seed":1}}"#);
+        assert!(!is_own(Router::new(&random).unwrap()));
+        assert!(is_own(Router::of_run(&random).unwrap()));
+        assert!(is_own(Router::new(&policy(r#"{"random":{"candidates":["a","b"],"seed":1,"perDatapoint":true}}"#)).unwrap()));
+        // Without a seed every draw is new, and rules draw nothing.
+        assert!(!is_own(Router::of_run(&policy(r#"{"random":{"candidates":["a","b"]}}"#)).unwrap()));
+        assert!(!is_own(Router::of_run(&policy(r#"{"rules":{"rules":[]}}"#)).unwrap()));
     }
 }

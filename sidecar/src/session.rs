@@ -174,7 +174,8 @@ impl Drop for Used<'_> {
 }
 
 impl Live {
-    pub(crate) fn new(session: Session, drain: Drain) -> Arc<Self> {
+    pub(crate) fn new(mut session: Session, drain: Drain) -> Arc<Self> {
+        session.router = session.router.take().map(|router| router.of_session(&session));
         let mut reading_scope = session.scope.clone();
         for (asked, sent) in &session.replaces {
             reading_scope.extend(["\u{0}", asked, "\u{0}", sent]);

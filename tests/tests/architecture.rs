@@ -96,7 +96,7 @@ fn crates_import_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("llm", &[][..]),
         ("eval", &[][..]),
-        ("crds", &["agentrun-eval"][..]),
+        ("crds", &["agentrun-eval", "agentrun-protocol"][..]),
         ("protocol", &[][..]),
         ("sidecar", &["agentrun-llm", "agentrun-protocol"][..]),
         ("hub", &["agentrun-llm", "agentrun-eval", "agentrun-crds", "agentrun-protocol"][..]),

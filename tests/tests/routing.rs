@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Output;
 
+use agentrun_protocol::query::Filter;
+use agentrun_tests::hub::{Hub, NAMESPACE, RUN};
+use agentrun_tests::pod::Pod;
 use agentrun_tests::stage::{Stage, told};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -125,5 +128,76 @@ async fn a_policy_that_is_none_is_refused_before_anything_runs() {
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && told.contains(says) && told.contains("routing.yaml"), "{told}");
         assert!(output.stdout.is_empty());
+    }
+}
+
+/// What a run of the models `m` and `n` on two datapoints draws of `a`, `b` and `c` with seed 7, three calls a trial, as CPython draws it by the rule of
+/// docs/decisions/0005-draws.md.
+const DRAWN: [(&str, &str, [&str; 3]); 4] = [
+    ("solver=m", "q0", ["a", "c", "a"]),
+    ("solver=m", "q1", ["b", "a", "b"]),
+    ("solver=n", "q0", ["b", "b", "a"]),
+    ("solver=n", "q1", ["c", "b", "a"]),
+];
+const THREE: &str = r#"for prompt in one two three; do
+    curl -sSf -o /dev/null -d "{\"model\": \"$AGENTRUN_MODEL_SOLVER\", \"messages\": [{\"role\": \"user\", \"content\": \"$prompt\"}]}" \
+        https://api.openai.com/v1/chat/completions || exit 1
+done; echo ok"#;
+
+fn routing() -> Value {
+    json!({"random": {"candidates": ["a", "b", "c"], "seed": 7}})
+}
+
+/// The models of a trial's calls in the order they ended.
+fn sent_by(records: &[Value], combo: &str, datapoint: &str) -> Vec<String> {
+    let own = records.iter().filter(|record| record["combo_id"] == combo && record["data_id"] == datapoint);
+    own.map(|record| record["model"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trials_of_a_run_draw_from_the_seed_and_the_trial() {
+    let stage = Stage::new(&["api.openai.com"]).await;
+    let manifest = json!({
+        "apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "metadata": {"name": "drawn"},
+        "spec": {
+            "roles": [{"name": "solver", "models": ["m", "n"]}],
+            "dataset": {"items": [{"id": "q0", "input": "zero", "expected": "ok"}, {"id": "q1", "input": "one", "expected": "ok"}]},
+            "agent": {"output": {"stdout": true}, "input": {"stdin": true}},
+            "template": {"spec": {"containers": [{"name": "agent", "image": "none", "command": ["sh", "-c", THREE]}]}},
+            "scoring": {"contains": {}},
+            "routing": routing(),
+        }
+    });
+    std::fs::write(stage.folder().join("drawn.json"), manifest.to_string()).expect("the stage's folder can be written");
+    let upstream = stage.upstream_arguments();
+    let arguments = ["run", "-f", "drawn.json"].into_iter().chain(upstream.iter().map(String::as_str)).collect::<Vec<_>>();
+    let output = stage.agentrun(&arguments).output().await.expect("agentrun starts");
+    assert!(output.status.success(), "{}", told(&output));
+    let records = stage.calls(&[]).await;
+    for (combo, datapoint, models) in DRAWN {
+        assert_eq!(sent_by(&records, combo, datapoint), models, "{combo}, {datapoint}");
+    }
+    let asked =
+        records.iter().all(|record| record["combo_id"] == format!("solver={}", record["requested_model"].as_str().unwrap_or_default()));
+    assert!(asked, "what was asked for stays the combo's: {records:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_trial_draws_as_it_does_on_one_machine() {
+    let (stage, hub) = tokio::join!(Stage::new(&["api.openai.com"]), Hub::start());
+    hub.register(&["zero", "one"], &json!({"roles": [{"name": "solver", "models": ["m", "n"]}], "routing": routing()})).await;
+    for (name, model, (combo, datapoint, models)) in [("trial-0-1", "m", DRAWN[1]), ("trial-1-0", "n", DRAWN[2])] {
+        let mut pod = Pod::new(name, &hub, &stage.upstream_arguments(), &["--input=input", "--output=output", "--timeout=60", "--wrapped"]);
+        pod.start().await;
+        let mut agent = pod.wrapped(&[], &["sh", "-c", THREE]);
+        let output = agent.env("AGENTRUN_MODEL_SOLVER", model).output().await.expect("the agent starts");
+        assert!(output.status.success(), "{}", told(&output));
+        let (code, _, log) = pod.stop().await;
+        assert_eq!(code, Some(0), "{log}");
+        let archive = hub.archive();
+        let run = archive.find(NAMESPACE, RUN, None).await.expect("the run is known");
+        let page = archive.calls(run, &Filter::default()).await.expect("the store answers");
+        let records: Vec<Value> = page.items.iter().map(|record| serde_json::from_str(record.get()).expect("a record is JSON")).collect();
+        assert_eq!(sent_by(&records, combo, datapoint), models, "{combo}, {datapoint}");
     }
 }

@@ -3,9 +3,7 @@
 mod check;
 
 use std::{
-    fmt,
-    fs::{self, File},
-    io::{self, Read},
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,11 +21,12 @@ use agentrun_eval::{
     select::Spec,
 };
 use agentrun_llm::provider::Hosts;
-use agentrun_sidecar::{CacheMode, UpstreamRule};
+use agentrun_sidecar::{CacheMode, UpstreamRule, route::Router};
 use sha2::{Digest, Sha256};
 
 use self::check::{Check, Parts};
 use super::{agent::Agent, environment::Variables, scoring::Scoring};
+use crate::bounded;
 
 /// The largest manifest.
 const MANIFEST_BYTES: u64 = 8 << 20;
@@ -65,6 +64,8 @@ pub(crate) struct Plan {
     /// Who shares cached answers.
     pub(crate) scope: String,
     pub(crate) cache: CacheMode,
+    /// What chooses the models of calls.
+    pub(crate) router: Option<Arc<Router>>,
     pub(crate) parallelism: usize,
     pub(crate) retries: u32,
     /// Proxy variables are set, base URLs are set.
@@ -152,6 +153,7 @@ impl Plan {
                 ManifestCacheMode::ReplayOnly => CacheMode::ReplayOnly,
                 ManifestCacheMode::Off => CacheMode::Off,
             },
+            router: parts.router,
             parallelism: usize::try_from(spec.limits.parallelism).unwrap_or(1).max(1),
             retries: u32::try_from(spec.limits.retries).unwrap_or(0),
             capture: (capture(ManifestCapture::Connect) || !base_url, base_url),
@@ -221,12 +223,10 @@ fn placed(mistakes: Vec<String>, manifest: &[u8]) -> Vec<String> {
 /// # Errors
 /// The file cannot be read, or has mistakes.
 pub(crate) fn read_manifest(path: &Path) -> Result<(AgentRun, Vec<u8>), PlanError> {
-    let failed = |source| PlanError::Read { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(MANIFEST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MANIFEST_BYTES {
-        return Err(PlanError::TooLarge(path.to_owned()));
-    }
+    let bytes = bounded::bytes(path, MANIFEST_BYTES).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => PlanError::TooLarge(path.to_owned()),
+        _ => PlanError::Read { path: path.to_owned(), source },
+    })?;
     match manifest::parse_bytes(&bytes) {
         Ok(manifest) => Ok((manifest, bytes)),
         Err(mistakes) => Err(PlanError::Mistakes { path: path.to_owned(), mistakes: told(&mistakes) }),

@@ -129,7 +129,7 @@ impl Bench {
             scope: self.plan.scope.clone(),
             replaces: self.plan.replacements(combo),
             cache: self.plan.cache,
-            router: None,
+            router: self.plan.router.clone(),
             client: None,
         }
     }

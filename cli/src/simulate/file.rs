@@ -1,13 +1,14 @@
 //! The simulation file.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use indexmap::IndexMap;
 use serde::Deserialize;
+
+use crate::bounded;
 
 /// The model that stands for all that are not named.
 const ANY: &str = "*";
@@ -70,12 +71,10 @@ impl Simulation {
     /// # Errors
     /// It cannot be read, is no simulation, or holds a number out of its bounds.
     pub(crate) fn read(path: &Path) -> Result<(Self, String), SimulationError> {
-        let failed = |source| SimulationError::Read { path: path.to_owned(), source };
-        let mut text = String::new();
-        File::open(path).map_err(failed)?.take(FILE_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-        if text.len() as u64 > FILE_BYTES {
-            return Err(SimulationError::TooLarge { path: path.to_owned() });
-        }
+        let text = bounded::text(path, FILE_BYTES).map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => SimulationError::TooLarge { path: path.to_owned() },
+            _ => SimulationError::Read { path: path.to_owned(), source },
+        })?;
         let simulation = Self::parse(&text).map_err(|reason| SimulationError::Invalid { path: path.to_owned(), reason })?;
         Ok((simulation, text))
     }

@@ -11,7 +11,7 @@ use crate::{
     args::{self, Format},
     cluster::Cluster,
     settings::State,
-    view,
+    view::{self, summary::Summary},
 };
 
 /// How many calls a table shows unless told otherwise.
@@ -43,18 +43,35 @@ pub(crate) async fn run(arguments: args::Calls, context: &Context) -> anyhow::Re
         Some(name) => context.find(name, arguments.simulated)?.0,
         None => State::at(&context.state, arguments.simulated)?,
     };
-    let limit = arguments.limit.unwrap_or(if arguments.output == Format::Table { TABLE_ROWS } else { 0 });
-    let records = if state.calls().exists() && arguments.limit != Some(0) {
-        Reader::open(&state.calls())?.calls(&filter(&arguments, limit)).context("reading the records")?
-    } else {
-        Vec::new()
-    };
+    let limit = limit(&arguments);
+    let reads = state.calls().exists() && arguments.limit != Some(0);
+    if arguments.summary {
+        let mut summary = Summary::default();
+        if reads {
+            Reader::open(&state.calls())?.each(&filter(&arguments, limit), |record| summary.add(&record)).context("reading the records")?;
+        }
+        say_simulated(&state, &arguments, context);
+        context.printer.data(summary.text().as_bytes())?;
+        return Ok(COMPLETE);
+    }
+    let records =
+        if reads { Reader::open(&state.calls())?.calls(&filter(&arguments, limit)).context("reading the records")? } else { Vec::new() };
     say_how_many(&arguments, limit, records.len(), context);
+    say_simulated(&state, &arguments, context);
+    context.printer.data(&bytes(&records, arguments.output)?)?;
+    Ok(COMPLETE)
+}
+
+/// How many of the newest calls are shown; 0 is all.
+fn limit(arguments: &args::Calls) -> u64 {
+    let is_table = arguments.output == Format::Table && !arguments.summary;
+    arguments.limit.unwrap_or(if is_table { TABLE_ROWS } else { 0 })
+}
+
+fn say_simulated(state: &State, arguments: &args::Calls, context: &Context) {
     if state.is_simulated() && arguments.name.is_none() {
         context.printer.note("these calls are simulated: no model was asked");
     }
-    context.printer.data(&bytes(&records, arguments.output)?)?;
-    Ok(COMPLETE)
 }
 
 fn say_how_many(arguments: &args::Calls, limit: u64, shown: usize, context: &Context) {
@@ -73,25 +90,37 @@ async fn in_cluster(arguments: &args::Calls, target: &args::Target, context: &Co
     };
     let cluster = Cluster::connect(target).await?;
     let hub = cluster.hub().await?;
-    let limit = arguments.limit.unwrap_or(if arguments.output == Format::Table { TABLE_ROWS } else { 0 });
+    let limit = limit(arguments);
     let mut filter = query(arguments);
     let mut newest = Newest::new(limit, arguments.offset);
+    let mut summary = arguments.summary.then(Summary::default);
     while let Some(wanted) = newest.wanted().filter(|_| arguments.limit != Some(0)) {
         filter.limit = Some(wanted);
         let page = hub.calls(name, &filter).await?;
         newest.add(page.items);
+        if let Some(summary) = &mut summary {
+            // Their bodies need not be kept.
+            newest.kept.drain(..).try_for_each(|value| read(value).map(|record| summary.add(&record)))?;
+        }
         filter.cursor = page.next;
         if filter.cursor.is_none() {
             break;
         }
     }
-    let records = newest.records().into_iter().map(serde_json::from_value).collect::<Result<Vec<CallRecord>, _>>();
-    let mut records = records.context("reading the hub's records: were they written by another version?")?;
+    if let Some(summary) = summary {
+        context.printer.data(summary.text().as_bytes())?;
+        return Ok(COMPLETE);
+    }
+    let mut records = newest.records().into_iter().map(read).collect::<anyhow::Result<Vec<CallRecord>>>()?;
     // They arrive at the hub pod by pod.
     records.sort_by_key(|record| record.timestamp);
     say_how_many(arguments, limit, records.len(), context);
     context.printer.data(&bytes(&records, arguments.output)?)?;
     Ok(COMPLETE)
+}
+
+fn read(record: Value) -> anyhow::Result<CallRecord> {
+    serde_json::from_value(record).context("reading the hub's records: were they written by another version?")
 }
 
 /// The newest of many, of which some are left out, from pages that begin with the newest.

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use agentrun_eval::{
+    combo::Combo,
     rank::Ranked,
     report::{self, Table},
 };
@@ -17,25 +18,45 @@ use crate::{
     view,
 };
 
-/// Writes one row a combo, best first, or one a trial.
+/// Writes one row a combo, best first, or one a trial; or what serves the best combo's models.
 pub(crate) async fn run(arguments: args::Export, context: &Context) -> anyhow::Result<u8> {
     if arguments.output == ExportFormat::Parquet && arguments.to.is_none() && context.printer.data_is_seen() {
         return Err(Refused("Parquet is not for a terminal: write it with --to FILE, or to a pipe".to_owned()).into());
     }
-    let table = match arguments.place.cluster() {
-        Some(target) => of_cluster(&arguments, &Cluster::connect(target).await?).await?,
-        None => of_machine(&arguments, context)?,
-    };
-    let bytes = match arguments.output {
-        ExportFormat::Csv => view::csv(&table)?,
-        ExportFormat::Json => view::json(&view::parquet::objects(&table))?,
-        ExportFormat::Parquet => view::parquet::file(&table)?,
+    let bytes = if arguments.output == ExportFormat::Litellm {
+        if arguments.trials {
+            return Err(Refused("-o litellm serves the models of the best combo: it has no --trials".to_owned()).into());
+        }
+        report::litellm_config(&best(&arguments, context).await?).into_bytes()
+    } else {
+        let table = match arguments.place.cluster() {
+            Some(target) => of_cluster(&arguments, &Cluster::connect(target).await?).await?,
+            None => of_machine(&arguments, context)?,
+        };
+        match arguments.output {
+            ExportFormat::Csv => view::csv(&table)?,
+            ExportFormat::Json | ExportFormat::Litellm => view::json(&view::parquet::objects(&table))?,
+            ExportFormat::Parquet => view::parquet::file(&table)?,
+        }
     };
     match &arguments.to {
         None => context.printer.data(&bytes)?,
         Some(path) => write(path, &bytes)?,
     }
     Ok(COMPLETE)
+}
+
+/// The combo that leads the ranking.
+async fn best(arguments: &args::Export, context: &Context) -> anyhow::Result<Combo> {
+    let first = match arguments.place.cluster() {
+        Some(target) => Cluster::connect(target).await?.hub().await?.results(&arguments.name).await?.first().map(Ranked::from),
+        None => {
+            let (state, store, run) = context.find(&arguments.name, arguments.simulated)?;
+            Report::of(&run, &store.trials(run.id)?, state.is_simulated())?.ranked.into_iter().next()
+        }
+    };
+    let first = first.with_context(|| format!("no combo of {} has a result yet", arguments.name))?;
+    Ok(Combo { id: first.combo, models: first.models })
 }
 
 fn of_machine(arguments: &args::Export, context: &Context) -> anyhow::Result<Table> {

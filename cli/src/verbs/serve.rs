@@ -145,7 +145,7 @@ fn default_router(arguments: &args::Serve) -> Result<Option<Arc<Router>>, Refuse
             if candidates.is_empty() {
                 return Err(Refused("--routing-policy random requires --candidate-models MODEL,MODEL".to_owned()));
             }
-            let policy = Policy::Random(RandomPolicy { candidates, seed: arguments.seed });
+            let policy = Policy::Random(RandomPolicy { candidates, seed: arguments.seed, ..RandomPolicy::default() });
             Router::new(&policy).map(Some).map_err(|error| Refused(error.to_string()))
         }
         Some(other) => {

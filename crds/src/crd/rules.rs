@@ -17,7 +17,7 @@ struct Rule {
     told: Option<&'static str>,
 }
 
-const RULES: [Rule; 4] = [
+const RULES: [Rule; 6] = [
     Rule {
         at: &[],
         expression: "self.metadata.name.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63",
@@ -45,6 +45,18 @@ const RULES: [Rule; 4] = [
         message: "`command` runs on one machine, with `agentrun run`: in a cluster use `container` with an image that holds the program",
         told: None,
     },
+    Rule {
+        at: &["spec", "routing", "random"],
+        expression: "!has(self.perDatapoint) || !self.perDatapoint || has(self.seed)",
+        message: "`perDatapoint` needs a `seed`: without one every draw is new anyway",
+        told: Some(".perDatapoint"),
+    },
+    Rule {
+        at: &["spec", "routing", "webhook"],
+        expression: "!self.url.startsWith('unix:')",
+        message: "a socket lies on one machine, and a pod's sidecar cannot reach it: write http://HOST:PORT/PATH",
+        told: Some(".url"),
+    },
 ];
 
 /// How two values of a field are compared.
@@ -60,7 +72,7 @@ enum Compared {
 }
 
 /// Fields of the spec that are fixed once the first trial has started: what has run would be of another evaluation.
-const FIXED: [(&str, Compared); 13] = [
+const FIXED: [(&str, Compared); 14] = [
     ("roles", Compared::Roles),
     ("combos", Compared::List),
     ("dataset", Compared::Value),
@@ -69,6 +81,7 @@ const FIXED: [(&str, Compared); 13] = [
     ("template", Compared::Value),
     ("scoring", Compared::Value),
     ("cache", Compared::Value),
+    ("routing", Compared::Optional),
     ("capture", Compared::Value),
     ("providers", Compared::List),
     ("upstreams", Compared::List),

@@ -4,9 +4,13 @@
 use std::collections::HashMap;
 
 use agentrun_eval::score::{JsonPointer, Pattern, ScoreError};
+use agentrun_protocol::routing::Condition;
 
 use super::{Mistakes, combos, nearest};
 use crate::yaml::Node;
+
+/// As many rules as the schema takes: of a longer list no more is compiled.
+const MOST_RULES: usize = 64;
 
 pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) {
     let Some(spec) = tree.get("spec") else { return };
@@ -15,6 +19,7 @@ pub(super) fn check(tree: &Node, mistakes: &mut Mistakes) {
     items(spec, mistakes);
     agent(spec, mistakes);
     scoring(spec, mistakes);
+    routing(spec, mistakes);
 }
 
 /// A model that two roles replace would be two models at once.
@@ -105,5 +110,23 @@ fn scoring(spec: &Node, mistakes: &mut Mistakes) {
     {
         let message = "the program is empty: write one, as in [python3, score.py]".to_owned();
         mistakes.add(command.items()[0].place, "spec.scoring.command[0]", message);
+    }
+}
+
+/// Conditions compile; a seed is there where something is mixed into it.
+fn routing(spec: &Node, mistakes: &mut Mistakes) {
+    for (index, rule) in spec.at(&["routing", "rules", "rules"]).map(Node::items).unwrap_or_default().iter().take(MOST_RULES).enumerate() {
+        if let Some(when) = rule.get("when")
+            && let Some(Err(error)) = when.text().filter(|text| !text.is_empty()).map(Condition::compile)
+        {
+            mistakes.add(when.place, &format!("spec.routing.rules.rules[{index}].when"), error.to_string());
+        }
+    }
+    if let Some(random) = spec.at(&["routing", "random"])
+        && let Some(per_datapoint) = random.get("perDatapoint").filter(|flag| flag.to_value() == true)
+        && random.get("seed").is_none_or(Node::is_null)
+    {
+        let message = "this needs a `seed`: without one every draw is new anyway".to_owned();
+        mistakes.add(per_datapoint.place, "spec.routing.random.perDatapoint", message);
     }
 }

@@ -146,6 +146,86 @@ fn scorers() {
 }
 
 #[test]
+fn routing() {
+    assert_rows(&[
+        ("  samples: 1", "  routing: {}", 14, 12, "spec.routing", "exactly one of random, rules, webhook must be set, and none is"),
+        (
+            "  samples: 1",
+            "  routing: {random: {candidates: [a]}, webhook: {url: 'http://a/'}}",
+            14,
+            40,
+            "spec.routing",
+            "leave out all but one of random, webhook",
+        ),
+        ("  samples: 1", "  routing: {random: {candidates: []}}", 14, 34, "spec.routing.random.candidates", "the list is empty"),
+        (
+            "  samples: 1",
+            "  routing: {random: {candidates: [a], seed: 1.5}}",
+            14,
+            45,
+            "spec.routing.random.seed",
+            "1.5 is not a whole number",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {random: {candidates: [a], perDatapoint: true}}",
+            14,
+            53,
+            "spec.routing.random.perDatapoint",
+            "this needs a `seed`",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {rules: {rules: [{when: 'true', model: a}, {when: modle == 'b', model: c}]}}",
+            14,
+            62,
+            "spec.routing.rules.rules[1].when",
+            "there is no `modle`; there are model, provider",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {rules: {rules: [{when: 'size(', model: a}]}}",
+            14,
+            36,
+            "spec.routing.rules.rules[0].when",
+            "Syntax error",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {rules: {rules: [{when: 'true'}]}}",
+            14,
+            29,
+            "spec.routing.rules.rules[0].model",
+            "this field is missing",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {webhook: {url: 'https://a/'}}",
+            14,
+            28,
+            "spec.routing.webhook.url",
+            "write http://HOST:PORT/PATH or unix://",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {webhook: {url: 'http://a/', timeoutMilliseconds: 0}}",
+            14,
+            62,
+            "spec.routing.webhook.timeoutMilliseconds",
+            "from 1 to 600000",
+        ),
+        (
+            "  samples: 1",
+            "  routing: {webhook: {url: 'http://a/', failure: closed}}",
+            14,
+            50,
+            "spec.routing.webhook.failure",
+            "did you mean Closed?",
+        ),
+    ]);
+}
+
+#[test]
 fn two_roles_cannot_replace_one_model() {
     let mistakes = manifest::parse(
         &SMALL

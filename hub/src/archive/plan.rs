@@ -139,6 +139,7 @@ impl Plan {
             replaces: self.spec.replacements(&combo.models),
             combo_id: Some(combo.id),
             models: combo.models,
+            routing: self.spec.routing.clone(),
             input: Some(datapoint.input_text()),
             output_limit: OUTPUT_BYTES as u64,
             cache_mode: match self.spec.cache.mode {

@@ -18,6 +18,7 @@ async fn a_pod_is_told_its_trial(rig: Rig) {
     wide.spec["samples"] = json!(3);
     wide.spec["cache"] = json!({"mode": "ReadOnly", "scope": "Shared"});
     wide.spec["roles"][0]["replaces"] = json!(["asked"]);
+    wide.spec["routing"] = json!({"random": {"candidates": ["x", "y"], "seed": 7}});
     rig.archive.register(NAMESPACE, NAME, wide).await.unwrap();
     // Datapoints vary fastest: index 6 is the second sample of q2.
     let claimed = rig.claim(1, 6, "pod").await;
@@ -27,6 +28,7 @@ async fn a_pod_is_told_its_trial(rig: Rig) {
     assert_eq!((assignment.input.as_deref(), assignment.attempt, assignment.output_limit), (Some("question 2"), 0, 1 << 20));
     assert_eq!(assignment.models.get("solver").map(String::as_str), Some("m1"));
     assert_eq!(assignment.replaces, [("asked".to_owned(), "m1".to_owned())]);
+    assert_eq!(serde_json::to_value(&assignment.routing).unwrap(), json!({"random": {"candidates": ["x", "y"], "seed": 7}}));
     assert_eq!((assignment.cache_mode.as_str(), &claimed.scope, claimed.is_final), ("ReadOnly", &Scope::Shared, false));
 }
 

@@ -136,8 +136,9 @@ fn unpriced(spec: &AgentRunSpec) -> BTreeSet<String> {
         true => spec.roles.iter().flat_map(|role| &role.models).collect(),
         false => listed.collect(),
     };
+    let routed = spec.routing.iter().flat_map(|policy| policy.models());
     let is_known = |model: &str| providers.iter().any(|provider| prices.knows(provider, model));
-    used.into_iter().filter(|model| !is_known(model)).cloned().collect()
+    used.into_iter().map(String::as_str).chain(routed).filter(|model| !is_known(model)).map(str::to_owned).collect()
 }
 
 /// The answer to what was found.

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     Session,
     hub::{Ask, Backoff, Hub, HubError},
+    route::Router,
 };
 
 /// A trial cannot begin without its input; the kubelet gives a sidecar a minute to start.
@@ -57,6 +58,8 @@ pub(super) async fn fetch(hub: &Hub, trial: bool) -> Result<Option<Assignment>, 
 
 /// The session that an assignment makes.
 pub(super) fn session(assignment: &Assignment) -> Result<Session, AssignmentError> {
+    let router = assignment.routing.as_ref().map(Router::of_run).transpose();
+    let router = router.map_err(|error| AssignmentError::Unusable(format!("its routing: {error}")))?;
     let mode = if assignment.cache_mode.is_empty() { "ReadWrite" } else { &assignment.cache_mode };
     Ok(Session {
         run: Some(assignment.run.clone()).filter(|run| !run.is_empty()),
@@ -68,7 +71,7 @@ pub(super) fn session(assignment: &Assignment) -> Result<Session, AssignmentErro
         scope: assignment.cache_scope.clone(),
         replaces: assignment.replaces.clone(),
         cache: mode.parse().map_err(AssignmentError::Unusable)?,
-        router: None,
+        router,
         client: None,
     })
 }
@@ -97,5 +100,14 @@ mod tests {
         assert_eq!(super::session(&Assignment::default()).unwrap().cache, CacheMode::ReadWrite);
         let odd = Assignment { cache_mode: "Sometimes".into(), ..Assignment::default() };
         assert!(super::session(&odd).unwrap_err().to_string().contains("`Sometimes` is no cache mode"));
+    }
+
+    #[test]
+    fn an_assignment_brings_its_routing() {
+        let assignment = |routing: &str| Assignment { routing: serde_json::from_str(routing).unwrap(), ..Assignment::default() };
+        let routed = assignment(r#"{"rules": {"rules": [{"when": "sample > 0", "model": "a"}]}}"#);
+        assert!(super::session(&routed).unwrap().router.is_some());
+        let odd = assignment(r#"{"rules": {"rules": [{"when": "sampel > 0", "model": "a"}]}}"#);
+        assert!(super::session(&odd).unwrap_err().to_string().contains("rules[0].when: there is no `sampel`"));
     }
 }

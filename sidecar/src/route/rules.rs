@@ -2,58 +2,34 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cel::{
-    Context, IdedExpr, Program, Value,
-    common::ast::{EntryExpr, Expr},
-};
-use serde::{Deserialize, Serialize};
+use agentrun_protocol::routing::{Condition, PolicyError, RulesPolicy};
+use cel::{Context, Value};
+use serde::Serialize;
 
-use crate::route::{PolicyError, Question};
-
-/// What conditions may speak of.
-const VARIABLES: [&str; 8] = ["model", "provider", "data_id", "combo_id", "agent_id", "sample", "history", "request"];
-
-/// Rules, tried in their order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RulesPolicy {
-    /// The first one that holds decides; where none does, the model stays.
-    pub rules: Vec<Rule>,
-}
-
-/// One rule.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rule {
-    /// A condition in CEL over `model`, `provider`, `data_id`, `combo_id`, `agent_id` (null where not set), `sample`, `history` (the session's
-    /// calls so far) and `request` (the body). One that cannot be told, for want of a field say, does not hold.
-    pub when: String,
-    /// The model to send.
-    pub model: String,
-}
+use crate::route::Question;
 
 #[derive(Debug)]
 pub(super) struct Rules(Vec<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
-    condition: Program,
+    condition: Condition,
     model: String,
-    history: bool,
-    request: bool,
     /// Whether it has been told that the condition cannot be told.
     told: AtomicBool,
 }
 
 impl Rules {
     pub(super) fn new(policy: &RulesPolicy) -> Result<Self, PolicyError> {
-        let compiled =
-            policy.rules.iter().enumerate().map(|(index, rule)| compile(rule).map_err(|reason| PolicyError::Condition { index, reason }));
+        let compiled = policy.rules.iter().enumerate().map(|(index, rule)| {
+            let condition = Condition::compile(&rule.when).map_err(|source| PolicyError::Condition { index, source })?;
+            Ok(Compiled { condition, model: rule.model.clone(), told: AtomicBool::new(false) })
+        });
         compiled.collect::<Result<_, _>>().map(Self)
     }
 
     pub(super) fn needs_history(&self) -> bool {
-        self.0.iter().any(|rule| rule.history)
+        self.0.iter().any(|rule| rule.condition.history)
     }
 
     pub(super) fn decide(&self, question: &Question<'_>) -> Option<String> {
@@ -73,7 +49,7 @@ impl Rules {
         if self.needs_history() {
             context.add_variable_from_value("history", value(&question.history));
         }
-        if self.0.iter().any(|rule| rule.request) {
+        if self.0.iter().any(|rule| rule.condition.request) {
             let request = question.request.to_strict().and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
             context.add_variable_from_value("request", value(&request));
         }
@@ -83,7 +59,7 @@ impl Rules {
 
 impl Compiled {
     fn holds(&self, context: &Context<'_, '_>) -> bool {
-        let problem = match self.condition.execute(context) {
+        let problem = match self.condition.program.execute(context) {
             Ok(Value::Bool(holds)) => return holds,
             Ok(other) => format!("it is {:?}, neither true nor false", other.type_of()),
             Err(error) => error.to_string(),
@@ -93,49 +69,6 @@ impl Compiled {
         }
         false
     }
-}
-
-fn compile(rule: &Rule) -> Result<Compiled, String> {
-    let condition = Program::compile(&rule.when).map_err(|error| error.to_string().trim().replace('\n', " "))?;
-    if rule.model.is_empty() {
-        return Err("its model is empty".to_owned());
-    }
-    let references = condition.references();
-    let mut named = VARIABLES.to_vec();
-    name_bound(condition.expression(), &mut named);
-    if let Some(unknown) = references.variables().into_iter().find(|name| !named.contains(name)) {
-        return Err(format!("there is no `{unknown}`; there are {}", VARIABLES.join(", ")));
-    }
-    let (history, request) = (references.has_variable("history"), references.has_variable("request"));
-    Ok(Compiled { condition, model: rule.model.clone(), history, request, told: AtomicBool::new(false) })
-}
-
-/// Adds the names that macros such as `exists(call, …)` bind.
-fn name_bound<'a>(expression: &'a IdedExpr, named: &mut Vec<&'a str>) {
-    let inner: Vec<&IdedExpr> = match &expression.expr {
-        Expr::Comprehension(all) => {
-            named.extend([all.iter_var.as_str(), all.accu_var.as_str()]);
-            named.extend(all.iter_var2.as_deref());
-            vec![&all.iter_range, &all.accu_init, &all.loop_cond, &all.loop_step, &all.result]
-        }
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
-        Expr::Select(select) => vec![&select.operand],
-        Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => entries(map.entries.iter().map(|entry| &entry.expr)),
-        Expr::Struct(fields) => entries(fields.entries.iter().map(|entry| &entry.expr)),
-        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
-    };
-    for inner in inner {
-        name_bound(inner, named);
-    }
-}
-
-fn entries<'a>(entries: impl Iterator<Item = &'a EntryExpr>) -> Vec<&'a IdedExpr> {
-    let parts = entries.flat_map(|entry| match entry {
-        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
-        EntryExpr::StructField(field) => vec![&field.value],
-    });
-    parts.collect()
 }
 
 fn optional(id: Option<&str>) -> Value {
@@ -149,6 +82,7 @@ fn value(data: &impl Serialize) -> Value {
 #[cfg(test)]
 mod tests {
     use agentrun_llm::json::Json;
+    use agentrun_protocol::routing::Rule;
 
     use super::*;
     use crate::session::{Past, Session};

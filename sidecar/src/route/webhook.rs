@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use agentrun_protocol::routing::{Failure, PolicyError, WebhookPolicy};
 use bytes::Bytes;
 use http::{Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -12,42 +13,10 @@ use hyper_util::{
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
-use crate::{
-    route::{PolicyError, Question},
-    upstream::last_cause,
-};
+use crate::{route::Question, upstream::last_cause};
 
 /// The most bytes of a decision.
 const DECISION_BYTES: usize = 64 << 10;
-const MILLISECONDS: u64 = 1000;
-
-/// Asks a process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct WebhookPolicy {
-    /// `http://HOST:PORT/PATH`, or `unix://` and the path of a socket.
-    pub url: String,
-    /// How long it may think, milliseconds.
-    #[serde(default = "thousand")]
-    pub timeout_milliseconds: u64,
-    /// What becomes of a call without a decision.
-    #[serde(default)]
-    pub failure: Failure,
-}
-
-/// What becomes of a call without a decision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Failure {
-    /// It goes on with the model it asked for.
-    #[default]
-    Open,
-    /// It is refused.
-    Closed,
-}
-
-fn thousand() -> u64 {
-    MILLISECONDS
-}
 
 #[derive(Debug)]
 pub(super) struct Webhook {

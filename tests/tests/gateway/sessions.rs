@@ -88,7 +88,7 @@ async fn a_port_takes_connections_from_its_own_client_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_brings_its_router_or_has_the_gateways() {
     let candidates = ["a", "b", "c"].map(str::to_owned).to_vec();
-    let policy = Policy::Random(RandomPolicy { candidates, seed: Some(0) });
+    let policy = Policy::Random(RandomPolicy { candidates, seed: Some(0), ..RandomPolicy::default() });
     let router = Router::new(&policy).expect("it can be used");
     let rig = Rig::with(|settings| Settings { session: Session { router: Some(router), ..settings.session }, ..settings }).await;
     let own = json!({"policy": "random", "kwargs": {"candidates": ["a", "b", "c"], "seed": 0}});

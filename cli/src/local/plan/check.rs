@@ -2,22 +2,24 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
-    io::{self, Read},
     path::Path,
+    sync::Arc,
 };
 
 use agentrun_crds::{AgentRun, agent::Input as InputWay, dataset::DatasetSource, network::CaptureMode};
 use agentrun_eval::{combo::Combos, dataset::Dataset, score::Scoring as Scorer};
 use agentrun_llm::provider::Hosts;
 use agentrun_protocol::sentence;
-use agentrun_sidecar::UpstreamRule;
+use agentrun_sidecar::{UpstreamRule, route::Router};
 
-use crate::local::{
-    agent::{Agent, find_program},
-    environment::{Variables, kept_from_proxy, local_host},
-    exchange::unfit_for_environment,
-    scoring::Scoring,
+use crate::{
+    bounded,
+    local::{
+        agent::{Agent, find_program},
+        environment::{Variables, kept_from_proxy, local_host},
+        exchange::unfit_for_environment,
+        scoring::Scoring,
+    },
 };
 
 /// The largest dataset.
@@ -34,6 +36,7 @@ pub(super) struct Parts {
     pub(super) hosts: Hosts,
     pub(super) upstreams: Vec<UpstreamRule>,
     pub(super) local_hosts: Vec<String>,
+    pub(super) router: Option<Arc<Router>>,
 }
 
 /// Gathers what is wrong, so that all of it is told at once.
@@ -58,6 +61,8 @@ impl Check<'_> {
         let scoring = self.scoring(dataset.as_ref());
         let hosts = self.hosts();
         let upstreams = self.upstreams();
+        let router = spec.routing.as_ref().map(Router::of_run).transpose().map_err(|error| format!("spec.routing: {error}"));
+        let router = self.keep(router);
         if let Some(dataset) = &dataset {
             self.inputs(dataset);
         }
@@ -71,7 +76,16 @@ impl Check<'_> {
             self.notes.push("spec.trust: a ConfigMap needs a cluster and is left out; --upstream-ca FILE takes its place here".to_owned());
         }
         let local_hosts = spec.providers.iter().filter_map(|provider| local_host(&provider.base_url)).collect();
-        Some(Parts { combos: combos?, dataset: dataset?, agent: agent?, scoring: scoring?, hosts: hosts?, upstreams, local_hosts })
+        Some(Parts {
+            combos: combos?,
+            dataset: dataset?,
+            agent: agent?,
+            scoring: scoring?,
+            hosts: hosts?,
+            upstreams,
+            local_hosts,
+            router: router?,
+        })
     }
 
     fn keep<T>(&mut self, result: Result<T, String>) -> Option<T> {
@@ -89,7 +103,7 @@ impl Check<'_> {
             }
             DatasetSource::File(file) => {
                 let path = self.home.join(file);
-                match read_bounded(&path, DATASET_BYTES) {
+                match bounded::bytes(&path, DATASET_BYTES) {
                     Ok(bytes) => (Some(path), Dataset::from_jsonl(&bytes, limit)),
                     Err(error) => {
                         self.mistakes.push(format!("spec.dataset.file: reading {}: {error}", path.display()));
@@ -176,13 +190,4 @@ impl Check<'_> {
             ));
         }
     }
-}
-
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::other("it is larger than 1 GiB: split it"));
-    }
-    Ok(bytes)
 }

@@ -33,6 +33,8 @@ fn mistakes_are_those_of_validate() {
     assert!(mistakes(&with("/spec/agent", json!({"input": {"stdin": true}}))).contains("spec.agent.input.stdin: `stdin` needs `command`"));
     assert!(mistakes(&with("/spec/agent", json!({"container": "agnet"}))).contains("did you mean `agent`?"));
     assert!(mistakes(&with("/spec/rolls", json!([]))).contains("did you mean `roles`?"));
+    let rules = json!({"rules": {"rules": [{"when": "modle == 'a'", "model": "b"}]}});
+    assert!(mistakes(&with("/spec/routing", rules)).starts_with("spec.routing.rules.rules[0].when: there is no `modle`; there are model,"));
     assert!(read(&json!({"metadata": {}})).is_err());
     let denied = denial(&["a".to_owned(), "b".to_owned()]);
     assert_eq!(denied.denied, Some((422, "2 mistakes:\n- a\n- b".to_owned())));
@@ -97,12 +99,17 @@ fn what_only_a_cluster_refuses() {
 fn what_is_worth_a_warning() {
     let attempt = |attempt| Found { attempt: Some(attempt), ..Found::default() };
     let trust = json!({"configMap": {"name": "company", "key": "ca.crt"}});
-    let table: [(Value, Found, &str); 5] = [
+    let table: [(Value, Found, &str); 6] = [
         (with("/spec/cache", json!({"scope": "Shared"})), Found::default(), "spec.cache.scope: Shared is not allowed for this namespace"),
         (
             with("/spec/roles", json!([{"name": "solver", "models": ["gpt-4.1", "our-own-7b"]}])),
             Found::default(),
             "no price is known of our-own-7b: calls count as unpriced",
+        ),
+        (
+            with("/spec/routing", json!({"random": {"candidates": ["gpt-4.1", "our-own-13b"]}})),
+            Found::default(),
+            "no price is known of our-own-13b",
         ),
         (agent_run(), attempt(Attempt::Unknown { why: "timed out".to_owned() }), "spec.template could not be tried: timed out"),
         (agent_run(), attempt(Attempt::Taken { warnings: vec!["would violate".to_owned()] }), "a trial's pod: would violate"),
