@@ -4,6 +4,7 @@
 
 pub mod call;
 pub mod compose;
+pub mod credential;
 pub mod eventstream;
 pub mod json;
 pub mod key;

@@ -139,7 +139,8 @@ fn without_user(url: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_secret_parameter(parameter: &str) -> bool {
+/// Whether a query parameter, `NAME=VALUE` as it is written, is a credential.
+pub fn is_secret_parameter(parameter: &str) -> bool {
     let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
     let name = plain_name(&percent_decode_str(name).decode_utf8_lossy());
     SECRET_NAMES.contains(&name.as_str())

@@ -168,6 +168,7 @@ impl Args {
                 path: self.cache_dir.as_ref().map(|folder| folder.join("cache.db")),
                 memory_bytes: (self.cache_memory << 20).min(memory / 8),
                 disk_bytes: self.cache_disk << 20,
+                ..CacheConfig::default()
             },
             journal: self.records.clone(),
             capture: self.capture.clone(),
@@ -194,6 +195,7 @@ impl Args {
             attempt: 0,
             scope: self.cache_scope.clone(),
             replaces: Vec::new(),
+            by_credential: false,
             cache: self.cache_mode,
             router: self.routing.as_deref().map(router).transpose()?,
             client: None,

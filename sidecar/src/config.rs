@@ -72,11 +72,36 @@ pub struct CacheConfig {
     pub memory_bytes: u64,
     /// Bytes of answers on disk; the oldest go first.
     pub disk_bytes: u64,
+    /// Whether AgentOpt's table in the same file is read and written too, and for whom. `None`: it is left alone.
+    pub agentopt: Option<CacheScope>,
+    /// How long an answer of ours is good for, in whole seconds; older ones are deleted. `None`: for ever.
+    pub max_age: Option<Duration>,
+}
+
+/// Who may be given what stands in AgentOpt's table, whose keys know nothing of hosts and credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheScope {
+    /// What AgentOpt itself wrote there is for anyone. An answer that we wrote is for calls to the same host with the same credential.
+    Credential,
+    /// As AgentOpt: whatever stands there is for anyone who asks the same of any host, with any credential or none.
+    Legacy,
+}
+
+impl FromStr for CacheScope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "credential" => Ok(Self::Credential),
+            "legacy" => Ok(Self::Legacy),
+            other => Err(format!("`{other}` is no scope of the cache; use credential or legacy")),
+        }
+    }
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { path: None, memory_bytes: 32 << 20, disk_bytes: 4 << 30 }
+        Self { path: None, memory_bytes: 32 << 20, disk_bytes: 4 << 30, agentopt: None, max_age: None }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use agentrun_llm::{
     call::CacheLayer,
+    credential::credential,
     provider::{Endpoint, Hosts, Provider},
 };
 use bytes::Bytes;
@@ -17,19 +18,23 @@ use crate::{
         flight::{self, Landing, Leader, Role},
         remote::Claimed,
     },
+    config::CacheMode,
     error::Refusal,
     exchange::gather::Gathered,
     fingerprint::Fingerprint,
     front::Connection,
     hit, miss, pass,
     record::Call,
+    route::Router,
     target::Target,
 };
 
+mod adopt;
 mod gather;
 mod reading;
 
-pub(crate) use reading::{Changed, Parsed, Reading};
+use adopt::adopted;
+pub(crate) use reading::{Changed, Parsed, Reading, Within};
 
 /// Answers one request of a connection. Refusals become answers; only the connection itself can fail.
 pub(crate) async fn exchange(connection: Arc<Connection>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
@@ -73,36 +78,27 @@ async fn answer(
     }
     let (parts, body) = request.into_parts();
     let (gathered, held) = gather::gather(body, &proxy.limits, &proxy.bodies).await?;
+    if held.waited() {
+        // Others have ended meanwhile.
+        proxy.room_for_records().await?;
+    }
     call.hold(held);
-    // Others may have ended while this one waited for memory.
-    proxy.room_for_records().await?;
     let body = match gathered {
         Gathered::Whole(body) => body,
-        Gathered::Large(..) if !connection.live.session.replaces.is_empty() => {
-            // Its model cannot be seen, and the wrong one may not be paid for.
-            return Err(Refusal::BodyTooLarge { limit: proxy.limits.entry_bytes as u64 });
-        }
         Gathered::Large(first, rest) => {
-            call.read(Arc::new(Reading::unread(Endpoint::of(provider, parts.method.as_str(), target.path.as_str()), target.path.as_str())));
-            return miss::ask(call.take(), None, target, parts, Changed::default(), RequestBody::streamed(first, rest)).await;
+            let body = RequestBody::streamed(first, rest);
+            return unread(call, connection, provider, target, parts, body).await;
         }
     };
     call.request_bytes(body.len());
-    let parse = || Parsed::of(provider, parts.method.as_str(), &target, &body);
-    let (parsed, routed) = match &connection.live.session.router {
-        None => (None, None),
-        Some(router) => {
-            let parsed = parse();
-            let routed = parsed.route(router, provider, &connection.live).await?;
-            (Some(parsed), routed)
-        }
-    };
-    let fingerprint = fingerprint(connection, &target, &parts, &body, routed.as_deref());
+    let Routed { parsed, model } = route(connection, provider, &target, &parts, &body).await?;
+    let within = within(connection, &target, &parts);
+    let fingerprint = fingerprint(connection, &target, &parts, &body, model.as_deref(), within);
     if let Some(hit) = seen(call, connection, fingerprint, &body) {
         return Ok(hit);
     }
-    let parsed = parsed.unwrap_or_else(parse);
-    let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, parsed, routed.as_deref(), &connection.live)?;
+    let parsed = parsed.unwrap_or_else(|| Parsed::of(provider, parts.method.as_str(), &target, &body));
+    let (reading, changed) = Reading::of(provider, parts.method.as_str(), &target, parsed, model.as_deref(), &connection.live, within)?;
     let reading = Arc::new(reading);
     call.read(reading.clone());
     if reading.is_json {
@@ -112,7 +108,7 @@ async fn answer(
     if changed.body.is_none() {
         proxy.cache.remember(fingerprint, reading.clone());
     }
-    let leader = match reading.key.filter(|_| connection.live.session.cache != crate::config::CacheMode::Off) {
+    let leader = match reading.key.filter(|_| connection.live.session.cache != CacheMode::Off) {
         None => None,
         Some(key) => match cached_or_lead(call, connection, &reading, key).await? {
             Found::Answer(response) => return Ok(response),
@@ -121,6 +117,49 @@ async fn answer(
     };
     let sent = changed.body.clone().unwrap_or(body);
     miss::ask(call.take(), leader, target, parts, changed, RequestBody::whole(sent)).await
+}
+
+/// Passes on a request whose body is too large to be read.
+async fn unread(
+    call: &mut Call,
+    connection: &Connection,
+    provider: &Provider,
+    target: Target,
+    parts: Parts,
+    body: RequestBody,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let endpoint = Endpoint::of(provider, parts.method.as_str(), target.path.as_str());
+    let session = &connection.live.session;
+    if !session.replaces.is_empty() || (session.router.is_some() && Router::concerns(endpoint.operation)) {
+        // Its model cannot be seen, and the wrong one may not be paid for.
+        return Err(Refusal::BodyTooLarge { limit: connection.proxy.limits.entry_bytes as u64 });
+    }
+    call.read(Arc::new(Reading::unread(endpoint, target.path.as_str())));
+    miss::ask(call.take(), None, target, parts, Changed::default(), body).await
+}
+
+/// What the session's router says.
+#[derive(Default)]
+struct Routed {
+    /// The request, where it had to be read for that.
+    parsed: Option<Parsed>,
+    /// The model that was chosen.
+    model: Option<String>,
+}
+
+/// Asks the session's router, if there is one, what model the request is sent to.
+async fn route(connection: &Connection, provider: &Provider, target: &Target, parts: &Parts, body: &[u8]) -> Result<Routed, Refusal> {
+    let Some(router) = &connection.live.session.router else { return Ok(Routed::default()) };
+    let parsed = Parsed::of(provider, parts.method.as_str(), target, body);
+    let model = parsed.route(router, provider, &connection.live).await?;
+    Ok(Routed { parsed: Some(parsed), model })
+}
+
+/// Within what the call is equal to others.
+fn within(connection: &Connection, target: &Target, parts: &Parts) -> Within {
+    let headers = || parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let credential = connection.live.session.by_credential.then(|| credential(headers(), target.path.as_str()));
+    Within { agentopt: connection.proxy.cache.agentopt(), credential }
 }
 
 /// A hit for a request whose bytes have been seen before: nothing of it is read again.
@@ -144,7 +183,7 @@ enum Found {
 }
 
 /// Looks into the cache, joins an equal call in flight, or leads.
-async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Reading, key: Key) -> Result<Found, Refusal> {
+async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Arc<Reading>, key: Key) -> Result<Found, Refusal> {
     let cache = &connection.proxy.cache;
     let mode = connection.live.session.cache;
     loop {
@@ -155,7 +194,7 @@ async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Read
             call.take().hit(&entry, layer_of(layer));
             return Ok(Found::Answer(response));
         }
-        if mode == crate::config::CacheMode::ReplayOnly {
+        if mode == CacheMode::ReplayOnly {
             return Box::pin(replayed(call, cache, reading, key)).await;
         }
         let waiting = match cache.flights.join(key) {
@@ -177,26 +216,40 @@ async fn cached_or_lead(call: &mut Call, connection: &Connection, reading: &Read
     }
 }
 
-/// The hub's stored answer, or none.
-async fn replayed(call: &mut Call, cache: &Cache, reading: &Reading, key: Key) -> Result<Found, Refusal> {
-    let Some(remote) = cache.remote() else { return Err(Refusal::ReplayMiss) };
-    let entry = remote.get(&key).await.ok_or(Refusal::ReplayMiss)?;
+/// The stored answer of the layers below, or none.
+async fn replayed(call: &mut Call, cache: &Cache, reading: &Arc<Reading>, key: Key) -> Result<Found, Refusal> {
+    let (entry, layer) = match (adopted(call, cache, reading).await, cache.remote()) {
+        (Some(entry), _) => (entry, CacheLayer::Disk),
+        (None, Some(remote)) => (remote.get(&key).await.ok_or(Refusal::ReplayMiss)?, CacheLayer::Hub),
+        (None, None) => return Err(Refusal::ReplayMiss),
+    };
     let response = hit::response(&entry, reading).ok_or(Refusal::ReplayMiss)?;
-    cache.keep(key, entry.clone());
-    call.take().hit(&entry, CacheLayer::Hub);
+    cache.keep(key, entry.clone(), call.epoch());
+    call.take().hit(&entry, layer);
     Ok(Found::Answer(response))
 }
 
-/// The call that leads in this process leads among all pods too, or gets what another pod's got.
-async fn lead(call: &mut Call, connection: &Connection, reading: &Reading, key: Key, leader: Leader) -> Found {
+/// The call that leads in this process gets what AgentOpt has stored; else it leads among all pods too, or gets what another pod's got.
+async fn lead(call: &mut Call, connection: &Connection, reading: &Arc<Reading>, key: Key, leader: Leader) -> Found {
     let cache = &connection.proxy.cache;
     // Who asks upstream in any case need not know what is stored.
-    let Some(remote) = cache.remote().filter(|_| connection.live.session.cache.reads()) else { return Found::Lead(Some(leader)) };
+    if !connection.live.session.cache.reads() {
+        return Found::Lead(Some(leader));
+    }
+    if let Some(entry) = adopted(call, cache, reading).await
+        && let Some(response) = hit::response(&entry, reading)
+    {
+        cache.keep(key, entry.clone(), call.epoch());
+        leader.land(Landing::Answered(entry.clone()));
+        call.take().hit(&entry, CacheLayer::Disk);
+        return Found::Answer(response);
+    }
+    let Some(remote) = cache.remote() else { return Found::Lead(Some(leader)) };
     let (entry, layer) = match remote.claim(key).await {
         Claimed::Lead(lease) => return Found::Lead(Some(leader.of_all_pods(lease))),
         Claimed::Alone => return Found::Lead(Some(leader)),
         Claimed::Stored(entry) => {
-            cache.keep(key, entry.clone());
+            cache.keep(key, entry.clone(), call.epoch());
             (entry, CacheLayer::Hub)
         }
         Claimed::Landed(entry) => (entry, CacheLayer::Flight),
@@ -216,7 +269,7 @@ fn layer_of(layer: Layer) -> CacheLayer {
 }
 
 /// Names a request's bytes within what its session makes of them.
-fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8], routed: Option<&str>) -> Fingerprint {
+fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[u8], routed: Option<&str>, within: Within) -> Fingerprint {
     let live = &connection.live;
     let port = target.port.unwrap_or_default().to_be_bytes();
     connection.proxy.fingerprints.of(&[
@@ -228,6 +281,7 @@ fn fingerprint(connection: &Connection, target: &Target, parts: &Parts, body: &[
         parts.method.as_str().as_bytes(),
         target.path.as_str().as_bytes(),
         routed.unwrap_or_default().as_bytes(),
+        within.credential.as_ref().map_or(&[], |credential| &credential[..]),
         body,
     ])
 }

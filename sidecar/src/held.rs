@@ -20,6 +20,7 @@ pub(crate) struct Bodies(Arc<Semaphore>);
 pub(crate) struct Held {
     bytes: usize,
     permit: Option<OwnedSemaphorePermit>,
+    waited: bool,
 }
 
 impl Bodies {
@@ -33,9 +34,12 @@ impl Bodies {
         if bytes <= FREE {
             return Held::default();
         }
+        if let Ok(permit) = self.0.clone().try_acquire_many_owned(units(bytes)) {
+            return Held { bytes, permit: Some(permit), waited: false };
+        }
         // The semaphore is never closed.
         let permit = self.0.clone().acquire_many_owned(units(bytes)).await.ok();
-        Held { bytes, permit }
+        Held { bytes, permit, waited: true }
     }
 
     /// Whether `held` may grow to `bytes`: at once or not at all, since whoever waits for more than it has may wait for ever.
@@ -51,6 +55,13 @@ impl Bodies {
         }
         held.bytes += more;
         true
+    }
+}
+
+impl Held {
+    /// Whether others had to go first.
+    pub(crate) fn waited(&self) -> bool {
+        self.waited
     }
 }
 
@@ -73,12 +84,15 @@ mod tests {
         assert!(!bodies.grow(&mut growing, 120 << 10), "112 KiB are left, 64 of them taken");
         let waiting = tokio::spawn({
             let bodies = bodies.clone();
-            async move { bodies.room(300 << 10).await.bytes }
+            async move { bodies.room(300 << 10).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(first);
-        assert_eq!(waiting.await.unwrap(), 300 << 10);
+        let waiting = waiting.await.unwrap();
+        assert!(waiting.waited() && !small.waited());
+        assert_eq!(waiting.bytes, 300 << 10);
+        drop(waiting);
         assert!(bodies.grow(&mut growing, 120 << 10), "what the others held is free again");
         drop((small, growing));
         assert_eq!(bodies.0.available_permits(), 512);

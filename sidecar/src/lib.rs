@@ -84,7 +84,7 @@ pub use agentrun_protocol::sentence;
 pub use crate::{
     body::{BodyError, OriginBody, RequestBody},
     cache::disk::{CacheError, CacheStats, clear as clear_cache, stats as cache_stats},
-    config::{CacheConfig, CacheMode, CaptureMode, Config, Limits, Retention, UpstreamRule},
+    config::{CacheConfig, CacheMode, CacheScope, CaptureMode, Config, Limits, Retention, UpstreamRule},
     journal::JournalError,
     open::{ListenError, OpenSession},
     session::{Attribution, Session, Totals},
@@ -203,7 +203,7 @@ impl Sidecar {
         let bundle = trust.bundle(authority.pem());
         let tls = client::config(provider, trust.store())?;
         let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, resolver, &limits));
-        let cache = Cache::open(&cache, hub)?;
+        let cache = Cache::open(&cache, limits.entry_bytes, hub)?;
         let journal = journal.map(|path| Journal::open(&path, &limits, cache.disk(), retention)).transpose()?;
         let settling = TaskTracker::new();
         // Closed, it can be waited for; it still takes tasks.
@@ -303,6 +303,15 @@ impl Sidecar {
         self.proxy.network.ourselves().opened(address);
         tokio::spawn(admin::serve(self.proxy.clone(), listener));
         Ok(address)
+    }
+
+    /// Forgets every stored answer: in memory, on disk, and in AgentOpt's table where that is used. Calls that have begun are answered, and their
+    /// answers are not stored.
+    ///
+    /// # Errors
+    /// The file cannot be written now. Nothing of it is given all the same, and it is cleared as soon as it can be.
+    pub async fn clear_cache(&self) -> Result<(), CacheError> {
+        self.proxy.cache.clear().await
     }
 
     /// Waits until every answer and record so far is on disk.

@@ -9,8 +9,9 @@ use agentrun_llm::{
     call::{CacheLayer, CallId, CallRecord, Capture, Operation, Outcome, PARSE_FAILED, UNKNOWN_MODEL},
     key,
     price::PriceTable,
-    provider::{Endpoint, Provider, Shape},
+    provider::{Endpoint, Framing, Provider, Shape},
     redact,
+    response::{self, Answer},
     usage::Usage,
 };
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     Proxy,
-    cache::entry::{Entry, Facts},
+    cache::entry::{Entry, Facts, Header},
     drain::{Admitted, Drain},
     error::Refusal,
     exchange::Reading,
@@ -52,6 +53,8 @@ struct Open {
 pub(crate) struct Begun {
     pub(crate) id: CallId,
     pub(crate) live: Arc<Live>,
+    /// The cache's, when it began.
+    epoch: u64,
     pub(crate) started_at: Timestamp,
     target: Target,
     provider: Provider,
@@ -87,6 +90,7 @@ impl Call {
         let facts = Begun {
             id: CallId::new(started_at, connection.proxy.unique()),
             live: connection.live.clone(),
+            epoch: connection.proxy.cache.epoch(),
             started_at,
             target: target.clone(),
             provider: provider.clone(),
@@ -148,6 +152,11 @@ impl Call {
         self.open().facts.live.session.cache.writes()
     }
 
+    /// The cache's epoch when it began.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.open().facts.epoch
+    }
+
     /// Tells when the session stops.
     pub(crate) fn session_drain(&self) -> Drain {
         self.open().facts.live.drain.clone()
@@ -157,8 +166,33 @@ impl Call {
         self.open().facts.live.attribution()
     }
 
+    /// What an answer says of its cost. Of its times it says nothing.
+    pub(crate) fn facts(&self, reading: &Reading, headers: &[Header], framing: Framing, answer: Option<&Answer>) -> Facts {
+        let in_headers = || {
+            let header = |name: &str| headers.iter().find(|(known, _)| known == name)?.1.to_str().ok().map(str::to_owned);
+            response::usage_of_headers(&reading.endpoint, header)
+        };
+        let usage = answer.and_then(|answer| answer.usage.as_ref().ok()).copied().or_else(in_headers);
+        let usage_error = match answer.map(|answer| &answer.usage) {
+            Some(Err(reason)) if usage.is_none() => Some(redact::text(reason).into_owned()),
+            None if usage.is_none() => Some("the answer could not be read".to_owned()),
+            _ => None,
+        };
+        let answered_by = answer.and_then(|answer| answer.model.clone());
+        Facts {
+            usd: usage.as_ref().and_then(|usage| self.price(answered_by.as_deref(), reading.model.as_deref(), usage)),
+            model: answered_by,
+            usage,
+            usage_error,
+            is_message: framing == Framing::Json && answer.is_some_and(|answer| answer.message.is_some()),
+            error: answer.and_then(|answer| answer.error.clone()),
+            latency_seconds: 0.0,
+            first_token_seconds: None,
+        }
+    }
+
     /// What `usage` cost, by the model that answered, or by the one that was asked.
-    pub(crate) fn price(&self, answered: Option<&str>, asked: Option<&str>, usage: &Usage) -> Option<Decimal> {
+    fn price(&self, answered: Option<&str>, asked: Option<&str>, usage: &Usage) -> Option<Decimal> {
         let facts = &self.open().facts;
         if facts.operation() == Operation::CountTokens {
             // The count is an answer, not a consumption; no provider charges for it.

@@ -35,6 +35,8 @@ pub struct Session {
     pub scope: String,
     /// `(asked, sent)`: a call that asks for the first model is sent with the second.
     pub replaces: Vec<(String, String)>,
+    /// Whether stored answers are for those alone who authenticate as the one who paid for them.
+    pub by_credential: bool,
     /// What may be done with stored answers.
     pub cache: CacheMode,
     /// Who chooses the models of its calls, after `replaces`.

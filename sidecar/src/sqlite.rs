@@ -86,8 +86,11 @@ fn try_open(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     // Prompts and answers are kilobytes; in larger pages they need no overflow pages. Counts only for a new file.
     connection.pragma_update(None, "page_size", 16 << 10)?;
-    // A file that is being begun holds nothing that a power cut could lose.
-    connection.pragma_update(None, "synchronous", "OFF")?;
+    let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        // A file that is being begun holds nothing that a power cut could lose.
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // The page cache of a connection; the default of 2 MB each would be most of an idle sidecar.
     connection.pragma_update(None, "cache_size", -1024)?;

@@ -12,10 +12,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::origin::{Options, Origin};
-use crate::wire;
+use crate::wire::{self, Answer};
 
 /// The host that the tests of the proxy call.
 pub const HOST: &str = "api.openai.com";
+/// All hosts that the origin answers for.
+pub const HOSTS: [&str; 3] = [HOST, "api.anthropic.com", "api.groq.com"];
 
 /// A proxy with one session, and the origin behind it.
 pub struct Proxy {
@@ -27,26 +29,58 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts an origin that answers for [`HOST`], and a proxy before it.
+    /// Starts an origin that answers for [`HOSTS`], and a proxy before it.
     ///
     /// # Panics
     /// One of them does not start: no test can go on.
     pub async fn start(options: Options, limits: Limits) -> Self {
+        Self::with(options, Session::default(), |config| config.limits = limits).await
+    }
+
+    /// The same with a session of one's own, and a configuration changed by `change`.
+    ///
+    /// # Panics
+    /// As [`Proxy::start`].
+    pub async fn with(options: Options, session: Session, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let origin = Origin::start(options).await.expect("an origin starts on a free port");
         let ca = folder.path().join("origin-ca.pem");
         std::fs::write(&ca, origin.ca_pem()).expect("the temporary folder can be written");
-        let config = Config {
-            upstreams: vec![format!("{HOST}={}", origin.url()).parse().expect("the rule is well formed")],
+        let rule = |host: &&str| format!("{host}={}", origin.url()).parse().expect("the rule is well formed");
+        let mut config = Config {
+            upstreams: HOSTS.iter().map(rule).collect(),
             upstream_ca: vec![ca],
             upstream_proxy: false,
             journal: Some(folder.path().join("calls.db")),
-            limits,
             ..Config::default()
         };
+        change(&mut config);
         let sidecar = Sidecar::start(config).expect("the proxy starts");
-        let session = sidecar.open(Session::default()).await.expect("a session opens on a free port");
+        let session = sidecar.open(session).await.expect("a session opens on a free port");
         Self { origin, folder, sidecar, session }
+    }
+
+    /// The proxy itself.
+    pub fn sidecar(&self) -> &Sidecar {
+        &self.sidecar
+    }
+
+    /// Asks `host` by its base URL, with `headers` each ended by CR LF.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn ask(&self, host: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
+        self.ask_at(self.address(), host, path, headers, body).await
+    }
+
+    /// The same in the session that listens at `address`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn ask_at(&self, address: SocketAddr, host: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
+        let head = format!("POST /{host}{path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+        let mut stream = TcpStream::connect(address).await?;
+        wire::exchange(&mut stream, &[head.as_bytes(), body].concat()).await
     }
 
     /// Where the session listens.

@@ -1,5 +1,6 @@
 //! Tests of the whole system; one behaviour a file.
 
+mod agentopt_rows;
 mod architecture;
 mod bad_clients;
 mod base_urls;

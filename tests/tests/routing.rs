@@ -4,8 +4,12 @@ use std::path::Path;
 use std::process::Output;
 
 use agentrun_protocol::query::Filter;
+use agentrun_sidecar::route::{Policy, Router};
+use agentrun_sidecar::{Limits, Session};
 use agentrun_tests::hub::{Hub, NAMESPACE, RUN};
+use agentrun_tests::origin::Options;
 use agentrun_tests::pod::Pod;
+use agentrun_tests::proxy::{HOST, Proxy};
 use agentrun_tests::stage::{Stage, told};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -200,4 +204,19 @@ async fn a_pods_trial_draws_as_it_does_on_one_machine() {
         let records: Vec<Value> = page.items.iter().map(|record| serde_json::from_str(record.get()).expect("a record is JSON")).collect();
         assert_eq!(sent_by(&records, combo, datapoint), models, "{combo}, {datapoint}");
     }
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_routed_is_refused() {
+    let policy: Policy = serde_json::from_value(json!({"random": {"candidates": ["small"]}})).expect("it is a policy");
+    let router = Router::new(&policy).expect("it can be used");
+    let session = Session { router: Some(router), ..Session::default() };
+    let limits = Limits { entry_bytes: 1000, ..Limits::default() };
+    let proxy = Proxy::with(Options::default(), session, |config| config.limits = limits).await;
+    let large = json!({"model": "large", "messages": [{"role": "user", "content": "x".repeat(2000)}], "input": "x"}).to_string();
+    let refused = proxy.ask(HOST, "/v1/chat/completions", "", large.as_bytes()).await.expect("it is answered");
+    assert_eq!(refused.status, 413, "its model cannot be seen, and the one it asks for is not the one that is chosen");
+    let passed = proxy.ask(HOST, "/v1/embeddings", "", large.as_bytes()).await.expect("it is answered");
+    assert_eq!(passed.status, 200, "its model would not be chosen");
+    assert_eq!(proxy.origin.log().calls().len(), 1);
 }

@@ -128,6 +128,7 @@ impl Bench {
             attempt,
             scope: self.plan.scope.clone(),
             replaces: self.plan.replacements(combo),
+            by_credential: false,
             cache: self.plan.cache,
             router: self.plan.router.clone(),
             client: None,

@@ -1,26 +1,32 @@
-//! Answers in SQLite, shared by every process that opens the same file.
+//! Answers in SQLite, shared by every process that opens the same file, and AgentOpt's table beside them.
 
 use std::{
-    collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use agentrun_llm::provider::Framing;
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use thiserror::Error;
 
 use super::{
     Key,
-    entry::{Entry, Facts},
+    agentopt::{self, Row},
+    entry::{Entry, now},
 };
 use crate::{
-    batch::{Batcher, Sink},
+    batch::Batcher,
+    config::CacheConfig,
     sqlite::{self, SqliteError},
 };
+
+mod reader;
+mod writer;
+
+use reader::Reader;
+use writer::{Work, Writer};
 
 /// Looked up by 8 bytes of the key: an index of whole keys would be five times as large, and its pages are what a store of new
 /// answers has to touch. The newest row of a key counts.
@@ -29,12 +35,11 @@ CREATE TABLE IF NOT EXISTS answers (
     id INTEGER PRIMARY KEY, prefix INTEGER NOT NULL, key BLOB NOT NULL, status INTEGER NOT NULL, framing TEXT NOT NULL,
     headers TEXT NOT NULL, facts TEXT NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS answers_by_prefix ON answers (prefix);";
+CREATE INDEX IF NOT EXISTS answers_by_prefix ON answers (prefix);
+CREATE TABLE IF NOT EXISTS answer_times (id INTEGER PRIMARY KEY, written_at INTEGER NOT NULL);";
 
 /// Answers waiting for the disk before new calls would wait; beyond it the newest are kept in memory only.
 const QUEUE_BYTES: usize = 64 << 20;
-/// What is freed when the limit is passed, so that not every batch has to.
-const FREED_SHARE: u64 = 10;
 
 /// What can go wrong with the cache's file.
 #[derive(Debug, Error)]
@@ -53,40 +58,87 @@ pub enum CacheError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// Its table `cache` is another program's.
+    #[error(
+        "read the table `cache` of {path} as AgentOpt's: {source}; name a folder whose cache.db AgentOpt or AgentRun made, or none yet"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// It could not be cleared now, and will be as soon as it can.
+    #[error("clear the cache: {0}")]
+    Clear(String),
 }
-
-/// How long an answer that another process stored may stay unseen.
-const UNSEEN: Duration = Duration::from_millis(500);
 
 /// The cache's file.
 pub(crate) struct Disk {
     /// Looked up on the caller's thread: a point lookup of a warm page costs less than a hop to another thread.
     reader: Mutex<Reader>,
-    writer: Batcher<(Key, Arc<Entry>)>,
+    writer: Batcher<Work>,
+    /// Clears that are still to be done: until then nothing of what stands in the file counts.
+    clears: Arc<AtomicUsize>,
+    /// Seconds that an answer is good for.
+    max_age: Option<i64>,
+    /// The largest row of AgentOpt's that is read, bytes.
+    row_bytes: usize,
 }
 
 impl Disk {
-    pub(crate) fn open(path: &Path, limit: u64) -> Result<Self, CacheError> {
-        let mut writing = Writer { connection: sqlite::open(path, SCHEMA)?, limit, bytes: 0 };
+    /// Opens the file `path`; an answer of more than `entry_bytes` is none.
+    pub(crate) fn open(path: &Path, config: &CacheConfig, entry_bytes: usize) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Change { path: path.to_owned(), source };
-        writing.bytes = writing.stored_bytes().map_err(failed)?;
-        let mut reader = Reader { connection: sqlite::open_to_read(path)?, known: HashSet::default(), last: 0, read_at: Instant::now() };
-        reader.refresh().map_err(failed)?;
-        let writer = Batcher::start("cache-writer", QUEUE_BYTES, writing).map_err(CacheError::Writer)?;
-        Ok(Self { reader: Mutex::new(reader), writer })
+        let foreign = |source| CacheError::Foreign { path: path.to_owned(), source };
+        let connection = sqlite::open(path, SCHEMA)?;
+        if config.agentopt.is_some() {
+            connection.execute_batch(agentopt::SCHEMA).map_err(failed)?;
+            connection.prepare("SELECT rowid, key, data_json FROM cache").map_err(foreign)?;
+        }
+        let max_age = config.max_age.map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        let clears = Arc::new(AtomicUsize::new(0));
+        let writer = Writer::new(connection, config.disk_bytes, config.agentopt.is_some(), max_age, clears.clone()).map_err(failed)?;
+        let reader = Reader::open(path, config.agentopt)?;
+        let writer = Batcher::start("cache-writer", QUEUE_BYTES, writer).map_err(CacheError::Writer)?;
+        if max_age.is_some() {
+            writer.push(Work::Sweep, 0);
+        }
+        Ok(Self { reader: Mutex::new(reader), writer, clears, max_age, row_bytes: agentopt::row_bytes(entry_bytes) })
     }
 
+    /// A stored answer that is not too old.
     pub(crate) fn get(&self, key: &Key) -> Option<Entry> {
-        let found = self.reader.lock().unwrap_or_else(PoisonError::into_inner).get(key);
-        found.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot read a stored answer: taken as a miss");
-            None
-        })
+        let entry = taken_as_miss(self.reader()?.answer(key)).flatten()?;
+        let aged = entry.written_at < self.oldest();
+        if aged {
+            self.writer.push(Work::Sweep, 0);
+        }
+        (!aged).then_some(entry)
     }
 
-    pub(crate) fn put(&self, key: Key, entry: Arc<Entry>) {
+    /// Whether AgentOpt's table may have a row of this key: a quick look that saves the slow one for most calls.
+    pub(crate) fn may_have_row(&self, key: &Key) -> bool {
+        self.reader().is_some_and(|mut reader| taken_as_miss(reader.may_have_row(key)) == Some(true))
+    }
+
+    /// The answer of AgentOpt's table that may be given for this key. Takes time where it is large.
+    pub(crate) fn row(&self, key: &Key) -> Option<Row> {
+        let text = taken_as_miss(self.reader()?.row(key, self.row_bytes, self.oldest())).flatten()?;
+        let row = text.and_then(|text| agentopt::read(&text));
+        row.inspect_err(|error| self.reader().into_iter().for_each(|mut reader| reader.warn(key, error))).ok()
+    }
+
+    /// Stores an answer under its key and, with `row`, under AgentOpt's.
+    pub(crate) fn put(&self, key: Key, row: Option<Key>, entry: Arc<Entry>) {
         let bytes = entry.body.len() + 512;
-        self.writer.push((key, entry), bytes);
+        self.writer.push(Work::Store { key, row, entry }, bytes);
+    }
+
+    /// Forgets all that was put before, and whatever else stands in the file. Nothing of it is found from here on; it is gone after a flush.
+    pub(crate) fn clear(&self) {
+        self.clears.fetch_add(1, Ordering::Release);
+        self.writer.push(Work::Clear, 0);
     }
 
     /// Waits, on a thread, until all that was stored is on disk, or could not be written.
@@ -97,59 +149,20 @@ impl Disk {
     pub(crate) async fn flush(&self) -> Result<(), String> {
         self.writer.flush().await
     }
-}
 
-/// Looks answers up. Most calls are new, and the file changes all the time: a look into it for each would cost more than all else
-/// that is done for a miss, so what stands in it is known by 8 bytes of each key.
-struct Reader {
-    connection: Connection,
-    known: HashSet<i64, foldhash::fast::RandomState>,
-    /// The newest row that is known.
-    last: i64,
-    read_at: Instant,
-}
-
-impl Reader {
-    fn get(&mut self, key: &Key) -> rusqlite::Result<Option<Entry>> {
-        if self.read_at.elapsed() > UNSEEN {
-            self.refresh()?;
-        }
-        if !self.known.contains(&prefix(key)) {
-            return Ok(None);
-        }
-        let mut statement = self.connection.prepare_cached(
-            "SELECT status, framing, headers, facts, body FROM answers WHERE prefix = ?1 AND key = ?2 ORDER BY id DESC LIMIT 1",
-        )?;
-        statement.query_row(params![prefix(key), &key[..]], entry).optional()
+    /// None while what stands in the file is to be cleared.
+    fn reader(&self) -> Option<MutexGuard<'_, Reader>> {
+        (self.clears.load(Ordering::Acquire) == 0).then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Learns of the rows that came since.
-    fn refresh(&mut self) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached("SELECT id, prefix FROM answers WHERE id > ?1 ORDER BY id")?;
-        let mut rows = statement.query([self.last])?;
-        while let Some(row) = rows.next()? {
-            self.last = row.get(0)?;
-            self.known.insert(row.get(1)?);
-        }
-        self.read_at = Instant::now();
-        Ok(())
+    /// The second before which answers are too old.
+    fn oldest(&self) -> i64 {
+        self.max_age.map_or(i64::MIN, |age| now().saturating_sub(age))
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let text = |index: usize| row.get::<_, String>(index);
-    let json =
-        |index, source: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, Box::new(source));
-    let pairs: Vec<(String, String)> = serde_json::from_str(&text(2)?).map_err(|error| json(2, error))?;
-    let header = |(name, value): (String, String)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
-    Ok(Entry {
-        status: row.get(0)?,
-        framing: framing(&text(1)?).ok_or_else(|| rusqlite::Error::InvalidColumnName("framing".to_owned()))?,
-        headers: pairs.into_iter().filter_map(header).collect(),
-        facts: serde_json::from_str::<Facts>(&text(3)?).map_err(|error| json(3, error))?,
-        body: Bytes::from(row.get::<_, Vec<u8>>(4)?),
-        number: Entry::number(),
-    })
+fn taken_as_miss<T>(found: rusqlite::Result<T>) -> Option<T> {
+    found.inspect_err(|error| tracing::warn!(%error, "cannot read a stored answer: taken as a miss")).ok()
 }
 
 fn prefix(key: &Key) -> i64 {
@@ -171,73 +184,6 @@ pub(super) fn framing(name: &str) -> Option<Framing> {
 
 pub(super) fn framing_name(framing: Framing) -> &'static str {
     FRAMINGS.iter().find(|(known, _)| *known == framing).map_or("json", |(_, name)| name)
-}
-
-struct Writer {
-    connection: Connection,
-    limit: u64,
-    bytes: u64,
-}
-
-impl Writer {
-    fn stored_bytes(&self) -> rusqlite::Result<u64> {
-        self.connection.query_row("SELECT coalesce(sum(length(body)), 0) FROM answers", [], |row| row.get(0))
-    }
-
-    /// Deletes the oldest tenth. Other processes write too, so what is there is counted anew.
-    fn make_room(&mut self) -> rusqlite::Result<()> {
-        self.bytes = self.stored_bytes()?;
-        if self.bytes <= self.limit {
-            return Ok(());
-        }
-        let count: u64 = self.connection.query_row("SELECT count(*) FROM answers", [], |row| row.get(0))?;
-        self.connection
-            .execute("DELETE FROM answers WHERE id IN (SELECT id FROM answers ORDER BY id LIMIT ?1)", [count.div_ceil(FREED_SHARE)])?;
-        self.bytes = self.stored_bytes()?;
-        Ok(())
-    }
-
-    fn insert(&mut self, batch: &[(Key, Arc<Entry>)]) -> Result<(), Box<dyn std::error::Error>> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let mut statement = transaction.prepare_cached("INSERT INTO answers VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-            for (key, entry) in batch {
-                let headers: Vec<(&str, &str)> =
-                    entry.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
-                statement.execute(params![
-                    prefix(key),
-                    &key[..],
-                    entry.status,
-                    framing_name(entry.framing),
-                    serde_json::to_string(&headers)?,
-                    serde_json::to_string(&entry.facts)?,
-                    &entry.body[..],
-                ])?;
-            }
-        }
-        transaction.commit()?;
-        Ok(())
-    }
-}
-
-impl Sink for Writer {
-    type Item = (Key, Arc<Entry>);
-
-    fn write(&mut self, batch: &[Self::Item]) -> Result<(), String> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.insert(batch).map_err(|error| format!("store answers: {error}"))?;
-        self.bytes += batch.iter().map(|(_, entry)| entry.body.len() as u64).sum::<u64>();
-        while self.bytes > self.limit {
-            let before = self.bytes;
-            self.make_room().map_err(|error| format!("free the cache's disk space: {error}"))?;
-            if self.bytes >= before {
-                break;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What stands in a cache's file.
@@ -262,74 +208,17 @@ pub fn stats(path: &Path) -> Result<CacheStats, CacheError> {
         .map_err(|source| CacheError::Change { path: path.to_owned(), source })
 }
 
-/// Deletes every answer of the cache file `path` and gives its space back. Returns what was there.
+/// Deletes every answer of the cache file `path`, AgentOpt's too, and gives its space back. Returns what was there.
 pub fn clear(path: &Path) -> Result<CacheStats, CacheError> {
     let before = stats(path)?;
     if path.exists() {
         let connection = sqlite::open(path, SCHEMA)?;
-        connection
-            .execute_batch("DELETE FROM answers; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
+        writer::clear(&connection)
+            .and_then(|()| connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);"))
             .map_err(|source| CacheError::Change { path: path.to_owned(), source })?;
     }
     Ok(before)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(text: &str) -> Arc<Entry> {
-        Arc::new(Entry {
-            status: 200,
-            framing: Framing::Sse,
-            headers: Box::new([(HeaderName::from_static("x-request-id"), HeaderValue::from_static("r1"))]),
-            body: Bytes::copy_from_slice(text.as_bytes()),
-            facts: Facts { model: Some("m".to_owned()), latency_seconds: 1.5, ..Facts::default() },
-            number: Entry::number(),
-        })
-    }
-
-    fn key(first: u8, last: u8) -> Key {
-        let mut key = [0; 32];
-        (key[0], key[31]) = (first, last);
-        key
-    }
-
-    #[tokio::test]
-    async fn an_answer_is_found_again_by_its_whole_key_also_in_a_new_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache.db");
-        let disk = Disk::open(&path, 1 << 20).unwrap();
-        disk.put(key(1, 1), answer("old"));
-        disk.put(key(1, 1), answer("new"));
-        disk.put(key(2, 1), answer("other"));
-        disk.flush().await.unwrap();
-        drop(disk);
-        let disk = Disk::open(&path, 1 << 20).unwrap();
-        let found = disk.get(&key(1, 1)).unwrap();
-        assert_eq!((&found.body[..], found.status, found.framing), (&b"new"[..], 200, Framing::Sse));
-        assert_eq!(
-            (found.headers[0].1.to_str().unwrap(), found.facts.model.as_deref(), found.facts.latency_seconds),
-            ("r1", Some("m"), 1.5)
-        );
-        assert!(disk.get(&key(1, 2)).is_none(), "the same first bytes are not the same key");
-        assert_eq!(stats(&path).unwrap().answers, 3);
-        assert_eq!(clear(&path).unwrap().answers, 3);
-        assert_eq!(stats(&path).unwrap(), CacheStats::default());
-    }
-
-    #[tokio::test]
-    async fn the_oldest_answers_make_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cache.db");
-        let disk = Disk::open(&path, 10_000).unwrap();
-        let text = "x".repeat(1000);
-        for number in 0..40 {
-            disk.put(key(number, 0), answer(&text));
-        }
-        disk.flush().await.unwrap();
-        assert!(stats(&path).unwrap().bytes <= 10_000, "{:?}", stats(&path).unwrap());
-        let disk = Disk::open(&path, 10_000).unwrap();
-        assert!(disk.get(&key(0, 0)).is_none() && disk.get(&key(39, 0)).is_some());
-    }
-}
+mod tests;

@@ -40,6 +40,13 @@ pub(crate) struct Entry {
     pub(crate) facts: Facts,
     /// Its number in this process: equal numbers, equal answer.
     pub(crate) number: u64,
+    /// When it was got, Unix seconds.
+    pub(crate) written_at: i64,
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 impl Entry {

@@ -45,6 +45,11 @@ impl Flights {
         flights.insert(key, waiting);
         Role::Leader(Leader { flights: self.clone(), key, land, lease: None })
     }
+
+    /// Lets nobody join the calls that are in flight now. Those who wait already still get what they bring.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// Waits for the leader. A leader that vanished is a lost one.
@@ -83,7 +88,11 @@ impl Leader {
 
     fn end(&self, landing: Landing) {
         // Out of the map first: a call that comes now must look into the cache, not wait for a flight that is over.
-        self.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if flights.get(&self.key).is_some_and(|flight| flight.same_channel(&self.land.subscribe())) {
+            flights.remove(&self.key);
+        }
+        drop(flights);
         self.land.send_replace(Some(landing));
     }
 }
@@ -126,6 +135,18 @@ mod tests {
         let waiting = follower(flights.join([1; 32]));
         next.land(Landing::Alone);
         assert!(matches!(landed(waiting).await, Landing::Alone));
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_flight_lands_for_those_who_wait_and_leaves_the_next_alone() {
+        let flights = Flights::default();
+        let old = leader(flights.join([1; 32]));
+        let waiting = follower(flights.join([1; 32]));
+        flights.forget();
+        let _new = leader(flights.join([1; 32]));
+        old.land(Landing::Alone);
+        assert!(matches!(landed(waiting).await, Landing::Alone));
+        follower(flights.join([1; 32]));
     }
 
     #[tokio::test]

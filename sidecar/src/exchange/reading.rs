@@ -1,5 +1,7 @@
 //! What a request says: read, routed, keyed.
 
+use std::borrow::Cow;
+
 use agentrun_llm::{
     call::Operation,
     json::Json,
@@ -11,9 +13,10 @@ use bytes::Bytes;
 
 use crate::{
     cache::Key,
+    config::CacheScope,
     error::Refusal,
     route::{Question, Router},
-    session::Live,
+    session::{Live, Session},
     target::Target,
 };
 
@@ -36,6 +39,17 @@ pub(crate) struct Reading {
     pub(crate) is_json: bool,
     /// Equal calls have equal keys; `None` is a call that is never cached.
     pub(crate) key: Option<Key>,
+    /// AgentOpt's key of the call, where its table is read and written.
+    pub(crate) row: Option<Key>,
+}
+
+/// Within what calls are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Within {
+    /// For whom AgentOpt's table is read and written, if it is.
+    pub(crate) agentopt: Option<CacheScope>,
+    /// Who pays, where answers are for them alone.
+    pub(crate) credential: Option<[u8; 32]>,
 }
 
 /// A request's body, parsed.
@@ -87,6 +101,7 @@ impl Reading {
             hide_usage: false,
             is_json: false,
             key: None,
+            row: None,
             endpoint,
         }
     }
@@ -100,6 +115,7 @@ impl Reading {
         parsed: Parsed,
         routed: Option<&str>,
         live: &Live,
+        within: Within,
     ) -> Result<(Self, Changed), Refusal> {
         let Parsed { mut endpoint, question } = parsed;
         let mut path = target.path.as_str().to_owned();
@@ -126,12 +142,7 @@ impl Reading {
         if rewritten || hide_usage {
             changed.body = Some(Bytes::from(json.compact()));
         }
-        let key = (endpoint.operation != Operation::Other).then(|| {
-            let sample = live.session.sample;
-            let (host, path) = (target.authority(), Endpoint::key_path(&path));
-            let without = endpoint.key_ignored_members();
-            key::ScopedKey { scope: &live.session.scope, host: &host, path: &path, body: &json, without, sample }.digest()
-        });
+        let (key, row) = keys(&endpoint, target, &path, &json, live, within);
         let reading = Self {
             requested_model: asked.model,
             model,
@@ -141,10 +152,32 @@ impl Reading {
             hide_usage,
             is_json: true,
             key,
+            row,
             endpoint,
         };
         Ok((reading, changed))
     }
+}
+
+/// The key of what is sent, and AgentOpt's.
+fn keys(endpoint: &Endpoint, target: &Target, path: &str, json: &Json, live: &Live, within: Within) -> (Option<Key>, Option<Key>) {
+    if endpoint.operation == Operation::Other {
+        return (None, None);
+    }
+    let Session { scope, sample, .. } = &live.session;
+    // AgentOpt knows no repeats: each has an answer of its own.
+    let row = within.agentopt.filter(|_| *sample == 0).map(|_| key::legacy_key(path, json));
+    if row.is_some() && within.agentopt == Some(CacheScope::Legacy) {
+        return (row, row);
+    }
+    let scope = match within.credential {
+        Some(credential) => Cow::Owned(format!("{scope}\u{0}{}", key::hex(&credential))),
+        None => Cow::Borrowed(scope.as_str()),
+    };
+    let (host, path) = (target.authority(), Endpoint::key_path(path));
+    let without = endpoint.key_ignored_members();
+    let key = key::ScopedKey { scope: &scope, host: &host, path: &path, body: json, without, sample: *sample };
+    (Some(key.digest()), row)
 }
 
 /// Only a non-empty object asks for anything; AgentOpt's rule too.

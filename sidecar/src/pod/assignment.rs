@@ -70,6 +70,7 @@ pub(super) fn session(assignment: &Assignment) -> Result<Session, AssignmentErro
         attempt: assignment.attempt,
         scope: assignment.cache_scope.clone(),
         replaces: assignment.replaces.clone(),
+        by_credential: false,
         cache: mode.parse().map_err(AssignmentError::Unusable)?,
         router,
         client: None,

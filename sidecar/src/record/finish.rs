@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::{Call, End};
 use crate::{
     cache::{
-        entry::{Entry, Facts},
+        entry::{Entry, Facts, now},
         flight::{Landing, Leader},
     },
     decode,
@@ -75,6 +75,7 @@ impl Finished {
                 body: understood.body.clone(),
                 facts: facts.clone(),
                 number: Entry::number(),
+                written_at: now(),
             })
         });
         // Answers are good or bad by themselves; that their client did not wait changes nothing.
@@ -88,7 +89,7 @@ impl Finished {
             None if self.ending == Ending::Complete => Landing::Alone,
             None => Landing::Lost,
         };
-        self.call.proxy().cache.end(reading.key, self.leader.take(), landing, good);
+        self.call.proxy().cache.end(&reading, self.call.epoch(), self.leader.take(), landing, good);
         let end = End {
             status: if self.ending == Ending::Complete { self.head.status } else { 0 },
             outcome,
@@ -131,35 +132,20 @@ impl Finished {
     }
 
     fn facts(&self, reading: &Reading, answer: Option<&Answer>) -> Facts {
-        let in_headers = || {
-            let header = |name: &str| self.head.headers.iter().find(|(known, _)| known == name)?.1.to_str().ok().map(str::to_owned);
-            response::usage_of_headers(&reading.endpoint, header)
-        };
-        let usage = answer.and_then(|answer| answer.usage.as_ref().ok()).copied().or_else(in_headers);
-        let usage_error = match answer.map(|answer| &answer.usage) {
-            Some(Err(reason)) if usage.is_none() => Some(redact::text(reason).into_owned()),
-            None if usage.is_none() => Some("the answer could not be read".to_owned()),
-            _ => None,
-        };
-        let answered_by = answer.and_then(|answer| answer.model.clone());
         let plain = self.head.encoding.is_none() && self.captured.whole && self.head.framing != Framing::Json;
         let first = answer.filter(|_| plain).and_then(|answer| self.captured.arrival(answer.first_content?));
+        let facts = self.call.facts(reading, &self.head.headers, self.head.framing, answer);
         Facts {
-            usd: usage.as_ref().and_then(|usage| self.call.price(answered_by.as_deref(), reading.model.as_deref(), usage)),
-            model: answered_by,
-            usage,
-            usage_error,
-            is_message: self.head.framing == Framing::Json && self.captured.whole && answer.is_some_and(|answer| answer.message.is_some()),
-            error: answer.and_then(|answer| answer.error.clone()),
+            is_message: facts.is_message && self.captured.whole,
             latency_seconds: self.took.as_secs_f64(),
             first_token_seconds: first.map(|first| first.as_secs_f64()),
+            ..facts
         }
     }
 
     /// Whether the answer is one to give again.
     fn good(&self, understood: &Understood) -> bool {
-        let answer = understood.answer.as_ref();
-        self.head.status == 200 && answer.is_some_and(|answer| answer.complete && answer.error.is_none() && answer.message.is_some())
+        self.head.status == 200 && understood.answer.as_ref().is_some_and(is_good)
     }
 
     fn outcome(&self, reading: &Reading, understood: &Understood) -> (Outcome, Option<String>) {
@@ -188,6 +174,11 @@ impl Finished {
     fn gone_or(&self, outcome: Outcome) -> Outcome {
         if self.heard { outcome } else { Outcome::ClientGone }
     }
+}
+
+/// Whether an answer of status 200 is one to give again.
+pub(crate) fn is_good(answer: &Answer) -> bool {
+    answer.complete && answer.error.is_none() && answer.message.is_some()
 }
 
 /// As large as it is: a buffer that grew holds more, and a stored answer would for as long as it is stored.

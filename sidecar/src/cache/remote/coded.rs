@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{
     disk::{framing, framing_name},
-    entry::{Entry, Facts},
+    entry::{Entry, Facts, now},
 };
 
 /// The version of these bytes. What another version wrote is asked for anew.
@@ -61,6 +61,8 @@ pub(super) fn decode(bytes: &Bytes) -> Option<Entry> {
         body: Bytes::copy_from_slice(&rest[length..]),
         facts: head.facts,
         number: Entry::number(),
+        // The hub does not say, and looks after the age of its answers itself.
+        written_at: now(),
     })
 }
 
@@ -79,6 +81,7 @@ mod tests {
             body: Bytes::from_static(b"data: 1\n\ndata: [DONE]\n\n"),
             facts: Facts { model: Some("m".to_owned()), usd: Some("0.25".parse().unwrap()), latency_seconds: 1.5, ..Facts::default() },
             number: Entry::number(),
+            written_at: 0,
         }
     }
 
