@@ -211,9 +211,9 @@ async fn what_is_too_large_to_be_routed_is_refused() {
     let policy: Policy = serde_json::from_value(json!({"random": {"candidates": ["small"]}})).expect("it is a policy");
     let router = Router::new(&policy).expect("it can be used");
     let session = Session { router: Some(router), ..Session::default() };
-    let limits = Limits { entry_bytes: 1000, ..Limits::default() };
+    let limits = Limits { entry_bytes: 64 << 10, ..Limits::default() };
     let proxy = Proxy::with(Options::default(), session, |config| config.limits = limits).await;
-    let large = json!({"model": "large", "messages": [{"role": "user", "content": "x".repeat(2000)}], "input": "x"}).to_string();
+    let large = json!({"model": "large", "messages": [{"role": "user", "content": "x".repeat(2 << 20)}], "input": "x"}).to_string();
     let refused = proxy.ask(HOST, "/v1/chat/completions", "", large.as_bytes()).await.expect("it is answered");
     assert_eq!(refused.status, 413, "its model cannot be seen, and the one it asks for is not the one that is chosen");
     let passed = proxy.ask(HOST, "/v1/embeddings", "", large.as_bytes()).await.expect("it is answered");
