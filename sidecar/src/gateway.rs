@@ -132,6 +132,7 @@ fn routes(state: Arc<State>) -> Routes {
         .route("/usage", get(records::usage))
         .route("/cached_latency", get(records::cached_latency))
         .route("/cache/flush", post(flush))
+        .route("/cache/clear", post(clear))
         .route("/providers", post(providers::add))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || Refusal::Method)
@@ -166,6 +167,11 @@ async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
 async fn flush(Shared(state): Shared<Arc<State>>) -> StatusCode {
     state.sidecar.flush().await;
     StatusCode::NO_CONTENT
+}
+
+async fn clear(Shared(state): Shared<Arc<State>>) -> Result<StatusCode, Refusal> {
+    state.sidecar.clear_cache().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Closes sessions that nobody uses, and lets the journal drop what is old, while nothing else happens.

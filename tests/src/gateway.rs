@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentrun_llm::provider::Hosts;
 use agentrun_sidecar::gateway::{Gateway, Settings};
-use agentrun_sidecar::{Config, Limits, Retention, Sidecar};
+use agentrun_sidecar::{CacheConfig, CacheScope, Config, Limits, Retention, Sidecar};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
@@ -82,6 +82,11 @@ impl Rig {
             upstreams: vec![format!("{HOST}={}", self.origin.url()).parse().expect("the rule is well formed")],
             upstream_ca: vec![self.folder.path().join("origin-ca.pem")],
             upstream_proxy: false,
+            cache: CacheConfig {
+                path: Some(self.folder.path().join("cache.db")),
+                agentopt: Some(CacheScope::Credential),
+                ..CacheConfig::default()
+            },
             journal: Some(journal.clone()),
             retention: Some(Retention::default()),
             limits: Limits { connections: 2 * usual.connections, ..usual },
@@ -182,8 +187,16 @@ impl Opened {
     /// # Panics
     /// There is no answer.
     pub async fn ask(&self, model: &str, prompt: &str) -> Answer {
+        self.ask_as("", model, prompt).await
+    }
+
+    /// The same with headers, each ended by CR LF.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub async fn ask_as(&self, headers: &str, model: &str, prompt: &str) -> Answer {
         let body = serde_json::json!({"model": model, "messages": [{"role": "user", "content": prompt}]}).to_string();
         let mut stream = self.connect().await;
-        wire::exchange(&mut stream, &wire::chat(HOST, "", body.as_bytes())).await.expect("the proxy answers")
+        wire::exchange(&mut stream, &wire::chat(HOST, headers, body.as_bytes())).await.expect("the proxy answers")
     }
 }

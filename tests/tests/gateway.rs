@@ -1,6 +1,7 @@
 //! The gateway over HTTP: what AgentOpt's client sends and needs, and what it must not do.
 
 mod access;
+mod cache;
 mod protocol;
 mod records;
 mod sessions;

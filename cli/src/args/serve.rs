@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use agentrun_sidecar::CacheScope;
 use clap::Args;
 
 use super::Upstream;
@@ -17,6 +18,12 @@ pub(crate) struct Serve {
     /// The folder of cached answers (cache.db, which AgentOpt can read) and records (calls.db)
     #[arg(long, value_name = "DIR", default_value = ".agentopt_cache")]
     pub(crate) cache_dir: String,
+    /// Who may be given what stands in AgentOpt's table: credential (rows of AgentOpt's for anyone, our answers for who paid), or legacy (all for anyone)
+    #[arg(long, value_name = "SCOPE", default_value = "credential")]
+    pub(crate) cache_scope: CacheScope,
+    /// How long our answers are good for: 90s, 15m, 2h, 7d, or forever
+    #[arg(long, value_name = "TIME", default_value = "forever")]
+    pub(crate) cache_max_age: Age,
     /// Listen at an address that other machines reach; give --token-file too
     #[arg(long)]
     pub(crate) allow_remote: bool,

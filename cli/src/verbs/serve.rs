@@ -43,12 +43,14 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     let mut hosts = Hosts::builtin().with_plain();
     arguments.upstream.add_to(&mut hosts);
     let journal = folder.join("calls.db");
+    let (agentopt, max_age) = (Some(arguments.cache_scope), arguments.cache_max_age.0);
+    let cache = CacheConfig { path: Some(folder.join("cache.db")), agentopt, max_age, ..CacheConfig::default() };
     let usual = Limits::default();
     let config = Config {
         hosts,
         upstreams: arguments.upstream.rules,
         upstream_ca: arguments.upstream.authorities,
-        cache: CacheConfig { path: Some(folder.join("cache.db")), ..CacheConfig::default() },
+        cache,
         journal: Some(journal.clone()),
         retention: Some(Retention { age: arguments.retention.0, records: arguments.retention_records }),
         // A port that waits for a connection takes the room of one.
@@ -58,7 +60,8 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     let sidecar = start_proxy(config)?;
     let names = (token.is_none() && address.ip().is_loopback()).then(|| vec![arguments.host.clone()]);
     let policy = if router.is_some() { "sessions are routed unless they say otherwise" } else { "no default router" };
-    let session = Session { scope: "serve".to_owned(), router, ..Session::default() };
+    // Users of one gateway share its cache.
+    let session = Session { scope: "serve".to_owned(), by_credential: true, router, ..Session::default() };
     let settings = Settings { journal, token, names, session };
     let gateway = Gateway::open(sidecar.clone(), address, settings).await.context("opening the gateway")?;
     sidecar.declare_ready();

@@ -6,7 +6,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::answer;
-use crate::{journal::JournalError, open::ListenError};
+use crate::{cache::disk::CacheError, journal::JournalError, open::ListenError};
 
 /// Why a request is not done.
 #[derive(Debug, Error)]
@@ -30,6 +30,8 @@ pub(super) enum Refusal {
     Method,
     #[error("read the records")]
     Journal(#[from] JournalError),
+    #[error("forget the stored answers")]
+    Cache(#[from] CacheError),
     #[error("open the session's port")]
     Listen(#[from] ListenError),
 }
@@ -45,7 +47,7 @@ impl Refusal {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Path => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Journal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Journal(_) | Self::Cache(_) => StatusCode::INTERNAL_SERVER_ERROR,
             // Out of ports or of file descriptors: it may pass.
             Self::Listen(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
