@@ -11,6 +11,7 @@ import threading
 import time
 import unittest
 
+import agentopt
 import httpx
 from agentopt import LLMTracker
 
@@ -116,7 +117,7 @@ class SharedFile(unittest.TestCase):
             with LLMTracker() as tracker:
                 for kind in KINDS:
                     with tracker.track(combo_id=kind):
-                        environment = dict(tracker.get_current_session_env())
+                        environment = dict(agentopt.get_current_session_env())
                         environment["HTTP_PROXY"] = environment["HTTPS_PROXY"]
                         agent = subprocess.run([sys.executable, "-c", AGENT, kind, base], env={**os.environ, **environment}, capture_output=True)
                     self.assertEqual(agent.returncode, 0, agent.stderr.decode())
