@@ -11,7 +11,6 @@ import threading
 import time
 import unittest
 
-import agentopt
 import httpx
 from agentopt import LLMTracker
 
@@ -116,8 +115,8 @@ class SharedFile(unittest.TestCase):
         try:
             with LLMTracker() as tracker:
                 for kind in KINDS:
-                    with tracker.track(combo_id=kind):
-                        environment = dict(agentopt.get_current_session_env())
+                    with tracker.track(combo_id=kind) as session:
+                        environment = dict(tracker.get_session_env(session))
                         environment["HTTP_PROXY"] = environment["HTTPS_PROXY"]
                         agent = subprocess.run([sys.executable, "-c", AGENT, kind, base], env={**os.environ, **environment}, capture_output=True)
                     self.assertEqual(agent.returncode, 0, agent.stderr.decode())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentrun_llm::provider::Hosts;
 use agentrun_sidecar::gateway::{Gateway, Settings};
-use agentrun_sidecar::{CacheConfig, CacheScope, Config, Limits, Retention, Sidecar};
+use agentrun_sidecar::{CacheConfig, CacheScope, Config, Limits, Retention, Session, Sidecar};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
@@ -93,7 +93,8 @@ impl Rig {
             ..Config::default()
         };
         let sidecar = Sidecar::start(config).expect("the proxy starts");
-        let settings = change(Settings { journal, names: Some(Vec::new()), ..Settings::default() });
+        let session = Session { by_credential: true, ..Session::default() };
+        let settings = change(Settings { journal, names: Some(Vec::new()), session, ..Settings::default() });
         let gateway = Gateway::open(sidecar, ([127, 0, 0, 1], 0).into(), settings).await.expect("a gateway opens on a free port");
         let address = gateway.address();
         let (stop, stopped) = oneshot::channel();
