@@ -62,7 +62,8 @@ fn error(record: &CallRecord) -> Option<String> {
         // Nothing is consumed there that could be read.
         Outcome::Complete if matches!(record.operation, Operation::Other | Operation::CountTokens) => None,
         Outcome::Complete | Outcome::Unreadable => unread(),
-        Outcome::HttpError => Some(record.error.clone().unwrap_or_else(|| format!("HTTP {}", record.status_code))),
+        // What the upstream said stands in the body, and in the whole record.
+        Outcome::HttpError => Some(format!("HTTP {}", record.status_code)),
         _ => Some(record.error.clone().unwrap_or_else(|| record.outcome.as_str().to_owned())),
     }
 }
@@ -178,7 +179,7 @@ mod tests {
             unread(record);
             (record.outcome, record.status_code, record.error) = (Outcome::HttpError, 429, Some("HTTP 429: slow down".to_owned()));
         };
-        assert_eq!(told(&failed), json!([0, "HTTP 429: slow down"]));
+        assert_eq!(told(&failed), json!([0, "HTTP 429"]));
     }
 
     #[test]

@@ -62,7 +62,10 @@ async fn what_could_not_be_read_is_no_usage_and_an_error() {
     let records = rig.get("/records").await;
     let [failed] = list(&records) else { panic!("one call: {records}") };
     assert_eq!((&failed["status_code"], &failed["prompt_tokens"], &failed["completion_tokens"]), (&json!(429), &json!(0), &json!(0)));
-    assert!(failed["error"].as_str().is_some_and(|error| error.starts_with("HTTP 429")), "{failed}");
+    assert_eq!(failed["error"], "HTTP 429");
+    assert!(failed["response_body"]["error"].is_object(), "{failed}");
+    let whole = rig.get("/records?v=2").await;
+    assert_eq!((&whole[0]["error"], &whole[0]["usage"]), (&json!("HTTP 429: scripted error"), &Value::Null));
     assert_eq!(rig.get("/usage").await, json!({"script/status-429": [0, 0]}));
 }
 
