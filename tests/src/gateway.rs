@@ -28,6 +28,7 @@ pub struct Rig {
     /// The origin: it answers for [`HOST`].
     pub origin: Origin,
     folder: TempDir,
+    retention: Retention,
     running: Option<Running>,
 }
 
@@ -62,10 +63,22 @@ impl Rig {
     /// # Panics
     /// As [`Rig::start`].
     pub async fn with(change: impl FnOnce(Settings) -> Settings) -> Self {
+        Self::kept(Retention::default(), change).await
+    }
+
+    /// As [`Rig::start`], with no more than so many records kept.
+    ///
+    /// # Panics
+    /// As [`Rig::start`].
+    pub async fn keeping(records: u64) -> Self {
+        Self::kept(Retention { age: None, records }, |settings| settings).await
+    }
+
+    async fn kept(retention: Retention, change: impl FnOnce(Settings) -> Settings) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let origin = Origin::start(Options::default()).await.expect("an origin starts on a free port");
         std::fs::write(folder.path().join("origin-ca.pem"), origin.ca_pem()).expect("the temporary folder can be written");
-        let mut rig = Self { origin, folder, running: None };
+        let mut rig = Self { origin, folder, retention, running: None };
         rig.serve(change).await;
         rig
     }
@@ -88,7 +101,7 @@ impl Rig {
                 ..CacheConfig::default()
             },
             journal: Some(journal.clone()),
-            retention: Some(Retention::default()),
+            retention: Some(self.retention),
             limits: Limits { connections: 2 * usual.connections, ..usual },
             ..Config::default()
         };

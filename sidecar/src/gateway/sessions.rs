@@ -107,3 +107,35 @@ pub(super) async fn close(Shared(state): Shared<Arc<State>>, Path(id): Path<Stri
     }
     StatusCode::NO_CONTENT
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::{CacheConfig, Config};
+
+    #[tokio::test]
+    async fn a_session_that_nobody_is_connected_to_is_forgotten() {
+        let config =
+            Config { upstream_proxy: false, cache: CacheConfig { memory_bytes: 1 << 20, ..CacheConfig::default() }, ..Config::default() };
+        let sidecar = Sidecar::start(config).unwrap();
+        let sessions = Sessions::default();
+        let (idle, used) = (sidecar.open(Session::default()).await.unwrap(), sidecar.open(Session::default()).await.unwrap());
+        let connection = TcpStream::connect(used.address()).await.unwrap();
+        while !used.idle_for().is_zero() {
+            tokio::task::yield_now().await;
+        }
+        let ids = [idle, used].map(|session| enter(&mut sessions.lock(), session));
+        sessions.close_unused(&sidecar, Duration::from_secs(3600));
+        assert_eq!(sessions.lock().len(), 2);
+        sessions.close_unused(&sidecar, Duration::from_nanos(1));
+        assert_eq!(sessions.lock().keys().collect::<Vec<_>>(), [&ids[1]]);
+        drop(connection);
+        while sessions.lock().values().any(|session| session.idle_for().is_zero()) {
+            tokio::task::yield_now().await;
+        }
+        sessions.close_unused(&sidecar, Duration::from_nanos(1));
+        assert!(sessions.lock().is_empty());
+    }
+}

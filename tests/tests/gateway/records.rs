@@ -119,3 +119,20 @@ async fn another_gateway_does_not_show_the_records_of_an_earlier_one() {
     assert_eq!(list(&records).len(), 1);
     assert_eq!(list(&records)[0]["request_body"]["messages"][0]["content"], "after");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_records_are_kept_and_new_ones_still_come() {
+    let rig = Rig::keeping(3).await;
+    let session = rig.open(&json!({"data_id": "q1"})).await;
+    for round in 0..3 {
+        // One that is paid for, and hits of it and of the earlier ones, whose rows may be gone.
+        for prompt in ["first", "second", "first", &format!("round {round}"), "second"] {
+            assert_eq!(session.ask("m", prompt).await.status, 200);
+        }
+        let records = rig.get("/records").await;
+        let prompts: Vec<_> = list(&records).iter().map(|record| record["request_body"]["messages"][0]["content"].as_str()).collect();
+        assert_eq!(prompts, [Some("first"), Some(&format!("round {round}")), Some("second")]);
+        assert!(list(&records).iter().all(|record| record["response_body"].get("choices").is_some()), "{records}");
+        assert_eq!(rig.get("/usage?data_id=q1").await, json!({"m": [3 * TOKENS.input, 3 * TOKENS.output]}));
+    }
+}
