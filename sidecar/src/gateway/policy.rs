@@ -65,7 +65,7 @@ mod tests {
             ("{}", "`policy` is missing"),
             (r#"{"policy": 7}"#, "`policy` is no name"),
             (r#"{"policy": "no_such_policy", "kwargs": {}}"#, "Unknown routing policy \"no_such_policy\""),
-            (r#"{"policy": "os:system", "kwargs": {}}"#, "Unknown routing policy \"os:system\""),
+            (r#"{"policy": "os:system", "kwargs": {}}"#, "Unknown routing policy \"os:system\": it would have to be imported"),
             (r#"{"policy": "random"}"#, "missing field `candidates`"),
             (r#"{"policy": "random", "kwargs": null}"#, "`kwargs`"),
             (r#"{"policy": "random", "kwargs": {"candidates": []}}"#, "at least one candidate"),
