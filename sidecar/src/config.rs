@@ -241,7 +241,7 @@ pub struct Limits {
     /// Bytes of all requests and answers that are read at a time. A request that does not fit waits; an answer that does not fit is passed on and
     /// recorded without its body.
     pub body_bytes: usize,
-    /// Open client connections; further ones wait in the listen queue.
+    /// Open client connections; further ones wait, all but one a port in the listen queue.
     pub connections: usize,
     /// Concurrent HTTP/2 streams of one client connection.
     pub streams: u32,

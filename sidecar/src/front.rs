@@ -49,15 +49,11 @@ pub(crate) enum Entrance {
 /// Accepts connections of one session until its door closes.
 pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpListener, entrance: Entrance) {
     loop {
-        let permit = tokio::select! {
-            permit = proxy.connections.clone().acquire_owned() => permit,
-            () = live.drain.closing() => return,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = live.drain.closing() => return,
         };
-        let (Ok(permit), Ok((stream, peer))) = (permit, accepted) else {
+        let Ok((stream, peer)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -66,6 +62,11 @@ pub(crate) async fn accept(proxy: Arc<Proxy>, live: Arc<Live>, listener: TcpList
             tracing::debug!(%peer, "a connection from elsewhere than its session is refused");
             continue;
         }
+        // Not before: a port that waits for its first connection is to take no room from the others'.
+        let permit = tokio::select! {
+            permit = proxy.connections.clone().acquire_owned() => permit.expect("it is never closed"),
+            () = live.drain.closing() => return,
+        };
         let (proxy, live) = (proxy.clone(), live.clone());
         tokio::spawn(async move {
             proxy.metrics.connections.inc();

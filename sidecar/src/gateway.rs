@@ -37,7 +37,7 @@ use tokio::{
 use tower_service::Service;
 
 use self::{access::Access, records::Records, refusal::Refusal, sessions::Sessions};
-pub use self::{access::Token, access::TokenError, sessions::SESSIONS};
+pub use self::{access::Token, access::TokenError};
 use crate::{
     Session, Sidecar, admin,
     drain::Drain,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agentrun_llm::provider::Hosts;
 use agentrun_sidecar::gateway::{Gateway, Settings};
-use agentrun_sidecar::{CacheConfig, CacheScope, Config, Limits, Retention, Session, Sidecar};
+use agentrun_sidecar::{CacheConfig, CacheScope, Config, Retention, Session, Sidecar};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
@@ -89,7 +89,6 @@ impl Rig {
     /// It does not start.
     pub async fn serve(&mut self, change: impl FnOnce(Settings) -> Settings) {
         let journal = self.folder.path().join("calls.db");
-        let usual = Limits::default();
         let config = Config {
             hosts: Hosts::builtin().with_plain(),
             upstreams: vec![format!("{HOST}={}", self.origin.url()).parse().expect("the rule is well formed")],
@@ -102,7 +101,6 @@ impl Rig {
             },
             journal: Some(journal.clone()),
             retention: Some(self.retention),
-            limits: Limits { connections: 2 * usual.connections, ..usual },
             ..Config::default()
         };
         let sidecar = Sidecar::start(config).expect("the proxy starts");

@@ -11,8 +11,8 @@ use std::{
 use agentrun_llm::provider::Hosts;
 use agentrun_protocol::sentence;
 use agentrun_sidecar::{
-    CacheConfig, Config, Limits, Retention, Session,
-    gateway::{Gateway, SESSIONS, Settings, Token},
+    CacheConfig, Config, Retention, Session,
+    gateway::{Gateway, Settings, Token},
     route::{Policy, RandomPolicy, Router},
 };
 use anyhow::Context as _;
@@ -45,7 +45,6 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     let journal = folder.join("calls.db");
     let (agentopt, max_age) = (Some(arguments.cache_scope), arguments.cache_max_age.0);
     let cache = CacheConfig { path: Some(folder.join("cache.db")), agentopt, max_age, ..CacheConfig::default() };
-    let usual = Limits::default();
     let config = Config {
         hosts,
         upstreams: arguments.upstream.rules,
@@ -53,8 +52,6 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
         cache,
         journal: Some(journal.clone()),
         retention: Some(Retention { age: arguments.retention.0, records: arguments.retention_records }),
-        // A port that waits for a connection takes the room of one.
-        limits: Limits { connections: usual.connections + SESSIONS, ..usual },
         ..Config::default()
     };
     let sidecar = start_proxy(config)?;

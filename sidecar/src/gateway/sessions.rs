@@ -20,7 +20,7 @@ use super::{State, answer, body, id, policy, refusal::Refusal};
 use crate::{OpenSession, Session, Sidecar};
 
 /// As many sessions as may be open at a time. Each has a port and a file descriptor.
-pub const SESSIONS: usize = 10_000;
+const SESSIONS: usize = 10_000;
 /// How long calls in flight may go on after their session was closed: longer than the slowest model answers.
 const GRACE: Duration = Duration::from_secs(600);
 /// How long whoever closes a session waits for its calls in flight, so that they are in the records it asks for next.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agentrun_sidecar::gateway::Settings;
 use agentrun_sidecar::route::{Policy, RandomPolicy, Router};
-use agentrun_sidecar::{Config, Session, Sidecar};
+use agentrun_sidecar::{Config, Limits, Session, Sidecar};
 use agentrun_tests::gateway::Rig;
 use agentrun_tests::proxy::HOST;
 use agentrun_tests::wire;
@@ -113,5 +113,18 @@ async fn a_session_brings_its_router_or_has_the_gateways() {
         ("none", ["asked"; 3]),
     ] {
         assert_eq!(models(&rig, &format!("data_id={query}")).await, drawn, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_wait_take_no_room_from_those_that_work() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let sidecar = Sidecar::start(Config { upstream_proxy: false, limits, ..Config::default() }).expect("the proxy starts");
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(sidecar.open(Session::default()).await.expect("a session opens on a free port"));
+    }
+    for session in &sessions {
+        wire::tunnel(session.address(), &format!("{HOST}:443")).await.expect("a connection is served once the one before has ended");
     }
 }
