@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::config::Retention;
 
-/// As many calls as are dropped at once; with more to be written, twice as many as those.
+/// As many calls as are dropped at once; where more have been written, twice as many as those.
 const STEP: usize = 500;
 
 /// What a journal keeps, and what it begins with.
@@ -43,7 +43,7 @@ impl Retain {
         self.oldest.get_or_insert(call);
     }
 
-    /// Drops some of what need not be kept when `more` records are to be written.
+    /// Drops some of what need not be kept, and more of it where many `more` records have been written.
     pub(super) fn trim(&mut self, journal: &mut Connection, now: Timestamp, more: usize) -> rusqlite::Result<Option<Dropped>> {
         let Some((first, ended_at)) = self.oldest else { return Ok(None) };
         // Ends before this go, and so do numbers up to the other.

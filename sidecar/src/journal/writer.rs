@@ -51,17 +51,18 @@ impl Sink for Writer {
     type Item = Recorded;
 
     fn write(&mut self, batch: &[Recorded]) -> Result<(), String> {
-        self.trim(batch.len());
-        if batch.is_empty() {
-            return Ok(());
+        self.trim();
+        if !batch.is_empty() {
+            // An answer that cannot be written is no reason to lose the record; the cache says so itself.
+            self.answers.as_ref().map(|answers| answers.flush_blocking().ok());
+            self.insert(batch).map_err(|error| {
+                // What this batch claimed to have written is not there.
+                self.known = Known::default();
+                format!("write {} records: {error}", batch.len())
+            })?;
         }
-        // An answer that cannot be written is no reason to lose the record; the cache says so itself.
-        self.answers.as_ref().map(|answers| answers.flush_blocking().ok());
-        self.insert(batch).map_err(|error| {
-            // What this batch claimed to have written is not there.
-            self.known = Known::default();
-            format!("write {} records: {error}", batch.len())
-        })
+        self.forget(batch.len());
+        Ok(())
     }
 }
 
@@ -103,15 +104,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes room for what is to be written: `more` records.
-    fn trim(&mut self, more: usize) {
-        if let Some(retain) = &mut self.retain {
-            match retain.trim(&mut self.connection, jiff::Timestamp::now(), more) {
-                Ok(Some(dropped)) => self.known.forget(&dropped),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "cannot drop old records"),
-            }
+    /// Drops records that need not be kept, now that so many `more` are there.
+    fn forget(&mut self, more: usize) {
+        let Some(retain) = &mut self.retain else { return };
+        match retain.trim(&mut self.connection, jiff::Timestamp::now(), more) {
+            Ok(Some(dropped)) => self.known.forget(&dropped),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "cannot drop old records"),
         }
+    }
+
+    /// Makes room for what is to be written.
+    fn trim(&mut self) {
         let Some(spool) = &self.spool else { return };
         match spool.trim(&mut self.connection) {
             // What was known to stand in the file may be gone.

@@ -65,7 +65,7 @@ async fn what_could_not_be_read_is_no_usage_and_an_error() {
     assert_eq!(failed["error"], "HTTP 429");
     assert!(failed["response_body"]["error"].is_object(), "{failed}");
     let whole = rig.get("/records?v=2").await;
-    assert_eq!((&whole[0]["error"], &whole[0]["usage"]), (&json!("HTTP 429: scripted error"), &Value::Null));
+    assert_eq!((&whole[0]["error"], &whole[0]["usage"]), (&json!("HTTP 429: server_error: scripted error"), &Value::Null));
     assert_eq!(rig.get("/usage").await, json!({"script/status-429": [0, 0]}));
 }
 
