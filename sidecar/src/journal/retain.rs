@@ -37,10 +37,10 @@ impl Retain {
         Ok(Self { age, records: retention.records, oldest: oldest(journal)?, newest })
     }
 
-    /// A call has been written: its number, and its end in microseconds.
-    pub(super) fn wrote(&mut self, call: (i64, i64)) {
-        self.newest = call.0;
-        self.oldest.get_or_insert(call);
+    /// Calls have been written: the first one's number and end (microseconds), and the last one's number.
+    pub(super) fn wrote(&mut self, first: (i64, i64), last: i64) {
+        self.newest = last;
+        self.oldest.get_or_insert(first);
     }
 
     /// Drops some of what need not be kept, and more of it where many `more` records have been written.
@@ -160,7 +160,8 @@ mod tests {
         }
         assert_eq!(left, [700, 200, 100]);
         connection.execute("INSERT INTO calls VALUES (NULL, x'00', 400, 600, 0, 0)", []).unwrap();
-        retain.wrote((connection.last_insert_rowid(), 0));
+        let written = connection.last_insert_rowid();
+        retain.wrote((written, 0), written);
         assert!(retain.trim(&mut connection, now, 0).unwrap().is_some());
         assert_eq!(counts(&connection)[0], 100);
     }

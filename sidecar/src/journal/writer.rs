@@ -76,7 +76,7 @@ impl Writer {
 
     fn insert(&mut self, batch: &[Recorded]) -> Result<(), Failure> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut last_call = None;
+        let mut calls_written = None;
         {
             let mut calls = transaction.prepare_cached("INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5)")?;
             for recorded in batch {
@@ -90,7 +90,8 @@ impl Writer {
                     begun.started_at.as_microsecond(),
                     begun.ended_at(end).as_microsecond()
                 ])?;
-                last_call = Some((transaction.last_insert_rowid(), begun.ended_at(end).as_microsecond()));
+                let written = (transaction.last_insert_rowid(), begun.ended_at(end).as_microsecond());
+                calls_written = Some((calls_written.map_or(written, |(first, _)| first), written.0));
             }
         }
         let last = transaction.last_insert_rowid();
@@ -98,8 +99,8 @@ impl Writer {
         if let Some(spool) = &self.spool {
             spool.wrote(&self.connection, last.unsigned_abs());
         }
-        if let (Some(retain), Some(last_call)) = (&mut self.retain, last_call) {
-            retain.wrote(last_call);
+        if let (Some(retain), Some((first, last))) = (&mut self.retain, calls_written) {
+            retain.wrote(first, last);
         }
         Ok(())
     }
