@@ -10,6 +10,9 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
+/// Bodies are read here too, and theirs may nest as deep as on any other thread; what is not used is never had.
+const STACK: usize = 2 << 20;
+
 /// How long a batch gathers: a record is on disk well within 100 ms of its call's end.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long a failed batch waits before it is tried again.
@@ -53,7 +56,7 @@ impl<T: Send + 'static> Batcher<T> {
         let state = State { items: Vec::new(), bytes: 0, flushes: Vec::new(), failure: None, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new(), room: Notify::new(), limit });
         let worker = shared.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(move || worker.work(sink))?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || worker.work(sink))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

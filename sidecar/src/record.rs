@@ -350,7 +350,8 @@ impl Begun {
         let session = &self.live.session;
         let reading = self.reading.as_deref();
         let sent = reading.and_then(|reading| reading.model.clone());
-        let unread = end.status == 200 && end.facts.usage.is_none();
+        // A list of models or a file names none, and nothing of it failed.
+        let unread = end.status == 200 && end.facts.usage.is_none() && self.operation() != Operation::Other;
         let unnamed = if unread { PARSE_FAILED } else { UNKNOWN_MODEL };
         let mut record = CallRecord::begin(self.id, self.started_at, self.target.capture);
         record.run = session.run.clone();

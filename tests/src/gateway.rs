@@ -20,12 +20,14 @@ use crate::origin::{Options, Origin};
 use crate::proxy::HOST;
 use crate::wire::{self, Answer};
 
+/// The hosts that the origin answers for.
+const HOSTS: [&str; 3] = [HOST, "api.deepseek.com", "generativelanguage.googleapis.com"];
 /// How long calls in flight may go on when the gateway stops.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A gateway, and the origin behind it.
 pub struct Rig {
-    /// The origin: it answers for [`HOST`].
+    /// The origin: it answers for [`HOST`] and a few others.
     pub origin: Origin,
     folder: TempDir,
     retention: Retention,
@@ -91,7 +93,7 @@ impl Rig {
         let journal = self.folder.path().join("calls.db");
         let config = Config {
             hosts: Hosts::builtin().with_plain(),
-            upstreams: vec![format!("{HOST}={}", self.origin.url()).parse().expect("the rule is well formed")],
+            upstreams: HOSTS.iter().map(|host| format!("{host}={}", self.origin.url()).parse().expect("the rule is well formed")).collect(),
             upstream_ca: vec![self.folder.path().join("origin-ca.pem")],
             upstream_proxy: false,
             cache: CacheConfig {
@@ -190,8 +192,16 @@ impl Opened {
     /// # Panics
     /// It is refused.
     pub async fn connect(&self) -> TlsStream<TcpStream> {
-        let tunnel = wire::tunnel(self.address, &format!("{HOST}:443")).await.expect("the session opens tunnels");
-        wire::tls(tunnel, &self.ca_pem, HOST, &[]).await.expect("its certificate is trusted")
+        self.connect_to(HOST).await
+    }
+
+    /// A connection to another host of the origin's through the session.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn connect_to(&self, host: &str) -> TlsStream<TcpStream> {
+        let tunnel = wire::tunnel(self.address, &format!("{host}:443")).await.expect("the session opens tunnels");
+        wire::tls(tunnel, &self.ca_pem, host, &[]).await.expect("its certificate is trusted")
     }
 
     /// A chat completion asked through the session.

@@ -16,8 +16,13 @@ use axum::{
 use http::StatusCode;
 use serde_json::json;
 
-use super::{State, answer, body, id, policy, refusal::Refusal};
-use crate::{OpenSession, Session, Sidecar};
+use super::{
+    State, answer,
+    body::{self, Members},
+    id, policy,
+    refusal::Refusal,
+};
+use crate::{CacheMode, OpenSession, Session, Sidecar};
 
 /// As many sessions as may be open at a time. Each has a port and a file descriptor.
 const SESSIONS: usize = 10_000;
@@ -69,6 +74,7 @@ pub(super) async fn open(Shared(state): Shared<Arc<State>>, Extension(peer): Ext
         data_id: kept("data_id")?.or_else(|| state.session.data_id.clone()),
         combo_id: kept("combo_id")?.or_else(|| state.session.combo_id.clone()),
         agent_id: kept("agent_id")?.or_else(|| state.session.agent_id.clone()),
+        cache: cache(&members)?.unwrap_or(state.session.cache),
         client: Some(peer.0),
         router,
         ..state.session.clone()
@@ -82,6 +88,12 @@ pub(super) async fn open(Shared(state): Shared<Arc<State>>, Extension(peer): Ext
     let id = enter(&mut state.sessions.lock(), session);
     state.sidecar.proxy.metrics.sessions.inc();
     Ok(answer(&json!({"session_id": id, "proxy_port": port, "ca_pem_b64": state.certificate()})))
+}
+
+/// What the session may do with stored answers, where it says so.
+fn cache(members: &Members) -> Result<Option<CacheMode>, Refusal> {
+    let named: Option<String> = members.optional("cache", "a cache mode")?;
+    named.map(|named| named.parse().map_err(|reason| Refusal::Mistake(format!("`cache`: {reason}")))).transpose()
 }
 
 /// Enters a session under an id that no other has.

@@ -84,6 +84,14 @@ impl Answer {
         self
     }
 
+    /// One more header of a name that may be there.
+    pub(super) fn and_header(mut self, name: &'static str, value: &str) -> Self {
+        if let Self::Http { headers, .. } = &mut self {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).expect("the tests' own header values are valid"));
+        }
+        self
+    }
+
     pub(super) fn with_pace(mut self, every: Duration) -> Self {
         if let Self::Http { pace, .. } = &mut self {
             *pace = every;

@@ -27,6 +27,7 @@ pub(super) fn play(name: &str, ask: &Ask) -> Answer {
         "error-in-200" => Answer::json(200, &json!({"error": {"message": "scripted error", "type": "server_error", "code": null}})),
         "not-json" => Answer::whole(200, "application/json", "<html>not what was asked</html>"),
         "wrong-types" => Answer::json(200, &json!({"model": 7, "choices": "none", "content": 1, "usage": ["lots"]})),
+        "cookies" => good.with_header("set-cookie", "tenant=one").and_header("set-cookie", "other=two"),
         "error-event" => steps(good, |mut steps| {
             steps.truncate(2);
             let message = json!({"type": "error", "error": {"type": "overloaded_error", "message": "scripted error"}});
