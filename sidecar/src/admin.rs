@@ -12,7 +12,7 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::Proxy;
+use crate::proxy::Proxy;
 
 /// What OpenMetrics calls itself.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -11,9 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    Proxy,
     front::buffered::Buffered,
     intercept,
+    proxy::Proxy,
     session::Live,
     target::{self, OpenedFor},
 };

@@ -28,6 +28,7 @@ mod miss;
 mod open;
 mod pass;
 pub mod pod;
+mod proxy;
 mod record;
 mod resolve;
 pub mod route;
@@ -41,7 +42,6 @@ mod tls;
 pub mod upstream;
 
 use std::{
-    collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
@@ -52,7 +52,7 @@ use std::{
     time::Duration,
 };
 
-use agentrun_llm::provider::{HostError, Hosts, Shape};
+use agentrun_llm::provider::{HostError, Shape};
 use rustls::crypto::aws_lc_rs;
 use thiserror::Error;
 use tokio::{
@@ -65,12 +65,12 @@ use crate::{
     args::Args,
     cache::Cache,
     drain::Drain,
-    error::Refusal,
     fingerprint::Fingerprints,
     held::Bodies,
     journal::Journal,
     metrics::Metrics,
     open::{Port, listen},
+    proxy::{Proxy, random},
     resolve::Resolver,
     tls::{
         ca::{Authority, CaError},
@@ -111,78 +111,6 @@ pub enum StartError {
     /// The journal's file is unusable.
     #[error("open the journal")]
     Journal(#[from] JournalError),
-}
-
-/// What all sessions of a proxy share.
-pub(crate) struct Proxy {
-    hosts: RwLock<Arc<Hosts>>,
-    limits: Limits,
-    open_to_connect: bool,
-    open_to_base_url: bool,
-    authority: Authority,
-    cache: Cache,
-    fingerprints: Fingerprints,
-    journal: Option<Journal>,
-    network: Arc<Network>,
-    origin: Arc<dyn Origin>,
-    metrics: Metrics,
-    drain: Drain,
-    /// Answers whose clients have them, and whose records are still being made.
-    settling: TaskTracker,
-    connections: Arc<Semaphore>,
-    bodies: Bodies,
-    /// Hosts whose unreadable usage has been warned of.
-    warned: Mutex<HashSet<String>>,
-    /// Hosts whose clients' distrust of our certificate has been warned of.
-    distrusted: Mutex<HashSet<String>>,
-    random: [u8; 10],
-    counted: AtomicU64,
-    /// Whether everything that agents need is there.
-    ready: AtomicBool,
-}
-
-/// How long a flush waits for records that are being made: what comes meanwhile must not hold it up for ever.
-const SETTLED: Duration = Duration::from_secs(5);
-
-impl Proxy {
-    /// Which hosts are LLM hosts, by now.
-    pub(crate) fn hosts(&self) -> Arc<Hosts> {
-        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The part of an id that is not its time: random for each process, counted within it.
-    fn unique(&self) -> [u8; 10] {
-        let mut unique = self.random;
-        let count = self.counted.fetch_add(1, Ordering::Relaxed);
-        let (_, low) = unique.split_last_chunk_mut::<8>().expect("8 of 10 bytes");
-        *low = u64::from_be_bytes(*low).wrapping_add(count).to_be_bytes();
-        unique
-    }
-
-    /// Slows calls down while records wait for a disk that cannot follow.
-    async fn room_for_records(&self) -> Result<(), Refusal> {
-        match &self.journal {
-            Some(journal) => journal.room().await.map_err(Refusal::Records),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until every answer and record so far is on disk, and says so where one cannot be written.
-    async fn flush(&self) {
-        tokio::time::timeout(SETTLED, self.settling.wait()).await.ok();
-        let journal = async {
-            match &self.journal {
-                Some(journal) => journal.flush().await,
-                None => Ok(()),
-            }
-        };
-        let (cache, journal) = tokio::join!(self.cache.flush(), journal);
-        for (what, written) in [("answers", cache), ("records", journal)] {
-            if let Err(failure) = written {
-                tracing::error!(what, %failure, "could not be written");
-            }
-        }
-    }
 }
 
 /// A running proxy. Nothing is open until a session is. Clones are the same one.
@@ -360,11 +288,4 @@ pub async fn run(args: &Args) -> Result<(), BodyError> {
 /// What stands in place of `https://HOST` for clients that take a base URL.
 pub fn base_url(address: SocketAddr, host: &str) -> String {
     format!("http://{address}/{host}")
-}
-
-fn random() -> [u8; 10] {
-    let mut random = [0; 10];
-    // A UUID of version 7 begins with its time; its randomness is behind.
-    random.copy_from_slice(&uuid::Uuid::now_v7().as_bytes()[6..]);
-    random
 }

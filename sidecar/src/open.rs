@@ -6,8 +6,8 @@ use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
-    Proxy,
     front::{self, Entrance},
+    proxy::Proxy,
     session::{Live, Session, Totals},
 };
 

@@ -12,12 +12,12 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 
 use crate::{
-    Proxy,
     body::{AnswerBody, RequestBody},
     cache::entry::Facts,
     error::Refusal,
     exchange::{Reading, outgoing, strip_connection_headers},
     front::Connection,
+    proxy::Proxy,
     record::{Call, End},
     target::Target,
     upstream::Origin,
