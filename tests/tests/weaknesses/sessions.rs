@@ -1,6 +1,7 @@
 //! Sessions: their routers, their streams, and what is counted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use agentrun_tests::gateway::Rig;
 use agentrun_tests::proxy::HOST;
@@ -9,6 +10,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{chat, records};
+
+/// Long enough for a loaded machine; a frame that is held back never comes at all.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w21_sessions_draw_by_their_datapoints() {
@@ -50,7 +54,8 @@ async fn w32_a_stream_passes_frame_by_frame() {
         rig.origin.log().release("frames", 1);
         while told.matches("data: ").count() < frames {
             let mut buffer = [0; 4096];
-            let count = stream.read(&mut buffer).await.expect("the answer goes on");
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+            let count = read.unwrap_or_else(|_| panic!("frame {frames} is held back: {told}")).expect("the answer goes on");
             assert!(count > 0, "the answer ends: {told}");
             told.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
