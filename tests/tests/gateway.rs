@@ -2,6 +2,7 @@
 
 mod access;
 mod cache;
+mod odd_requests;
 mod protocol;
 mod records;
 mod sessions;
