@@ -1,8 +1,9 @@
 //! `agentrun serve`: the gateway, for clients of AgentOpt and others.
 
 use std::{
-    env,
+    env, fs,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use agentrun_llm::provider::Hosts;
 use agentrun_protocol::sentence;
 use agentrun_sidecar::{
-    CacheConfig, Config, Retention, Session,
+    CacheConfig, CacheScope, Config, Retention, Session,
     gateway::{Gateway, Settings, Token},
     route::{Policy, RandomPolicy, Router},
 };
@@ -64,6 +65,9 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     sidecar.declare_ready();
     let line = format!("agentrun serve listening on http://{} (cache dir: {}); {policy}", gateway.address(), folder.display());
     context.printer.talk(&line);
+    for warning in warnings(&folder, arguments.cache_scope) {
+        context.printer.warning(&warning);
+    }
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -72,6 +76,15 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
     };
     gateway.serve(stop, GRACE).await;
     Ok(COMPLETE)
+}
+
+/// Who can see more than users may think. A file that AgentOpt has made can be read by everybody, and may be meant to be.
+fn warnings(folder: &Path, scope: CacheScope) -> Vec<String> {
+    let others = |file: &PathBuf| fs::metadata(file).map_or(0, |found| found.permissions().mode() & 0o077) != 0;
+    let open = ["cache.db", "calls.db"].map(|name| folder.join(name)).into_iter().filter(others);
+    let told = |file: PathBuf| format!("others can read {0}, which holds prompts and answers: chmod 600 {0}", file.display());
+    let shared = "--cache-scope legacy: stored answers are given to whoever asks, for any host and with any credential";
+    open.map(told).chain((scope == CacheScope::Legacy).then(|| shared.to_owned())).collect()
 }
 
 /// The folder that `--cache-dir` names, whatever the current one is later.
@@ -169,5 +182,18 @@ mod tests {
             assert_eq!(cache_folder("~/a").unwrap(), Path::new(&home).join("a"));
         }
         assert!(cache_folder(" ").unwrap_err().to_string().contains("cache-dir cannot be empty"));
+    }
+
+    #[test]
+    fn what_others_can_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(warnings(folder.path(), CacheScope::Credential), Vec::<String>::new());
+        let file = folder.path().join("cache.db");
+        fs::write(&file, "").unwrap();
+        for (mode, told) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(warnings(folder.path(), CacheScope::Credential).len(), told, "{mode:o}");
+        }
+        assert!(warnings(folder.path(), CacheScope::Legacy)[1].contains("--cache-scope legacy"));
     }
 }
