@@ -9,6 +9,9 @@ use tokio::process::Command;
 
 use super::Cluster;
 
+/// Seconds after which the operator has looked at a run for sure: it gives a look up that hangs after 150.
+const LOOK: u64 = 200;
+
 impl Cluster {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.program(program));
@@ -87,8 +90,8 @@ impl Cluster {
         let mut last = Value::Null;
         let watching = async {
             loop {
-                // A watch ends with the API server that serves it.
-                let arguments = ["-n", namespace, "get", object, "--watch", "-o", "jsonpath={@}{\"\\n\"}"];
+                // A watch ends with the API server that serves it, and is begun anew now and then, lest one that has died unseen is waited for.
+                let arguments = ["-n", namespace, "get", object, "--watch", "--request-timeout=20s", "-o", "jsonpath={@}{\"\\n\"}"];
                 let mut child =
                     self.command("kubectl").args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl starts");
                 let mut lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
@@ -101,6 +104,7 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
+        let seconds = if object.starts_with("agentrun/") { seconds.max(LOOK) } else { seconds };
         let ended = tokio::time::timeout(Duration::from_secs(seconds), watching).await;
         assert!(ended.is_ok(), "{object} in {namespace} is not {what} after {seconds} s: {last:#}");
         last
