@@ -135,7 +135,7 @@ async fn start(args: &PodArgs) -> Result<Pod, PodError> {
     let port = listen(args.listen).await?;
     let hub = Arc::new(args.hub()?);
     let sidecar = Sidecar::start(args.config(hub.clone())?)?;
-    open_admin(&sidecar, args.admin).await?;
+    sidecar.open_admin(args.admin).await?;
     let journal = args.journal();
     let shipping = shipping(&sidecar, hub.clone(), &journal);
     let assignment = assignment::fetch(&hub, args.is_trial()).await?;
@@ -182,16 +182,6 @@ async fn open_gateway(sidecar: &Sidecar, session: &Session, journal: &Path, grac
     let drain = sidecar.proxy.drain.clone();
     tokio::spawn(gateway.serve(async move { drain.closing().await }, grace));
     Ok(())
-}
-
-/// On a machine without IPv6 the wildcard address is IPv4's.
-async fn open_admin(sidecar: &Sidecar, address: SocketAddr) -> Result<(), ListenError> {
-    match sidecar.open_admin(address).await {
-        Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
-            sidecar.open_admin(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).await.map(drop)
-        }
-        opened => opened.map(drop),
-    }
 }
 
 /// Ships what is in the journal, from a start before this one too.
