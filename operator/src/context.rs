@@ -21,10 +21,19 @@ use crate::metrics::Metrics;
 use crate::objects::job::Place;
 use crate::pods::FailedPods;
 
+/// Two ways to the same API server.
+#[derive(Clone)]
+pub struct Clients {
+    /// Gives a request up that seems to hang: for what a look waits for.
+    pub prompt: Client,
+    /// Waits as long as it takes: for watches, and to delete collections.
+    pub patient: Client,
+}
+
 /// What every look needs.
 pub struct Context {
     /// The API server.
-    pub client: Client,
+    pub clients: Clients,
     /// The hub.
     pub hub: Hub,
     /// All Jobs that the operator made.
@@ -110,7 +119,7 @@ impl Context {
 
     /// AgentRuns of a namespace.
     pub fn runs(&self, namespace: &str) -> kube::Api<DynamicObject> {
-        kube::Api::namespaced_with(self.client.clone(), namespace, &resource())
+        kube::Api::namespaced_with(self.clients.prompt.clone(), namespace, &resource())
     }
 }
 

@@ -201,7 +201,7 @@ mod tests {
 
     use super::watch::Watches;
     use super::*;
-    use crate::context::resource;
+    use crate::context::{Clients, resource};
     use crate::hub::{Hub, HubAddress};
     use crate::inject::Installation;
     use crate::metrics::Metrics;
@@ -223,7 +223,7 @@ mod tests {
             metrics: Arc::new(Metrics::new(Metrics::registry())),
             hub_patience: Duration::from_secs(1),
             memory: Default::default(),
-            client,
+            clients: Clients { prompt: client.clone(), patient: client },
         }
     }
 

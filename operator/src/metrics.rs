@@ -70,7 +70,7 @@ impl Metrics {
         registry.register("reconcile_seconds", "Seconds of a look, without the hub's", seconds.clone());
         registry.register(
             "reconcile_busy_seconds",
-            "Seconds that a look computed, without its waits for API server and hub",
+            "Seconds of CPU that a look took",
             busy_seconds.clone(),
         );
         registry.register("hub_seconds", "Seconds that the hub took for a look", hub_seconds.clone());
@@ -79,7 +79,7 @@ impl Metrics {
         Self { registry, reconciles, failures, seconds, busy_seconds, hub_seconds, writes, leads, is_ready: AtomicBool::new(false) }
     }
 
-    /// Notes a look at an AgentRun: how long it took in all, how much of that the hub, and how much of it was work and no wait.
+    /// Notes a look at an AgentRun: how long it took in all, how much of that the hub, and how much CPU time.
     pub fn reconciled(&self, seconds: f64, hub: f64, busy: f64) {
         self.reconciles.inc();
         self.busy_seconds.observe(busy);

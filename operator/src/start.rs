@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, CertificateMode};
 use crate::certificates::{self, Certificates};
-use crate::context::Context;
+use crate::context::{Clients, Context};
 use crate::controller::plan::Settings;
 use crate::controller::watch::{Watches, watch_runs};
 use crate::hub::{Hub, HubAddress};
@@ -25,6 +25,10 @@ use crate::webhook::{self, Webhook, WebhookError};
 
 /// For requests for admission that come or are under way when the process is told to stop; a pod is given 30 s.
 const DRAIN: Duration = Duration::from_secs(18);
+
+/// A request of a look that is not answered within this has hung. Watches are silent for longer, and the API server may take a minute to delete
+/// a collection.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Why the operator ended.
 #[derive(Debug, Error)]
@@ -63,7 +67,9 @@ pub enum StartError {
 /// # Errors
 /// What keeps it from starting, or from going on. A replica that has lost the lead ends, and is started anew by its Deployment.
 pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError> {
-    let client = Client::try_default().await.map_err(|source| StartError::Cluster(Box::new(source)))?;
+    let config = Config::infer().await.map_err(|source| StartError::Cluster(Box::new(kube::Error::InferConfig(source))))?;
+    let client = Client::try_from(config.clone()).map_err(|source| StartError::Cluster(Box::new(source)))?;
+    let prompt = answered_within(ANSWER, config).map_err(|source| StartError::Cluster(Box::new(source)))?;
     let installation = installation(&args)?;
     let mut registry = Metrics::registry();
     let (leads, watches_lead) = watch::channel(false);
@@ -97,7 +103,7 @@ pub async fn start(args: Args, stop: CancellationToken) -> Result<(), StartError
     let admission =
         admission.map(|admission| needed("admission", async move { admission.await.map_err(StartError::Webhook) }, &failed, &stop));
     let outcome = tokio::select! {
-        outcome = lead(&args, installation, client, authority, &metrics, &leads, &stop) => outcome,
+        outcome = lead(&args, installation, Clients { prompt, patient: client }, authority, &metrics, &leads, &stop) => outcome,
         Some(error) = failures.recv() => Err(error),
     };
     metrics.lead(false);
@@ -124,18 +130,28 @@ fn needed(
     })
 }
 
+/// A client whose requests fail where the API server is silent for so long.
+fn answered_within(time: Duration, mut config: Config) -> Result<Client, kube::Error> {
+    config.read_timeout = Some(time);
+    // Not from when the connection went idle.
+    config.reset_reader_on_write = true;
+    config.write_timeout = Some(time);
+    Client::try_from(config)
+}
+
 /// Waits for the lead, and reconciles while this replica has it.
 async fn lead(
     args: &Args,
     installation: Installation,
-    client: Client,
+    clients: Clients,
     authority: watch::Receiver<String>,
     metrics: &Arc<Metrics>,
     leads: &watch::Sender<bool>,
     stop: &CancellationToken,
 ) -> Result<(), StartError> {
     let identity = args.identity.clone().unwrap_or_else(random_identity);
-    let mut candidate = Candidate::new(client.clone(), &args.namespace, identity.clone(), Duration::from_secs(args.lease_seconds.into()));
+    let mut candidate =
+        Candidate::new(clients.patient.clone(), &args.namespace, identity.clone(), Duration::from_secs(args.lease_seconds.into()));
     tokio::select! {
         () = candidate.acquire() => {}
         () = stop.cancelled() => return Ok(()),
@@ -144,7 +160,8 @@ async fn lead(
     leads.send_replace(true);
     metrics.lead(true);
     let watches = Watches::default();
-    let context = Arc::new(context(args, installation, client.clone(), authority, &watches, metrics.clone(), identity));
+    let client = clients.patient.clone();
+    let context = Arc::new(context(args, installation, clients, authority, &watches, metrics.clone(), identity));
     let (namespace, concurrency, stop) = (args.watch_namespace.clone(), args.concurrency, stop.clone());
     let mut work = tokio::spawn(async move { watch_runs(client, namespace.as_deref(), watches, context, concurrency, stop).await });
     let outcome = tokio::select! {
@@ -201,7 +218,7 @@ fn installation(args: &Args) -> Result<Installation, StartError> {
 fn context(
     args: &Args,
     installation: Installation,
-    client: Client,
+    clients: Clients,
     authority: watch::Receiver<String>,
     watches: &Watches,
     metrics: Arc<Metrics>,
@@ -219,11 +236,11 @@ fn context(
         failed: watches.failed(),
         templates: Box::new(Injected::new(installation, authority.clone())),
         settings: Settings { pending_seconds: args.pending_seconds, image_seconds: args.image_seconds },
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder: Recorder::new(clients.prompt.clone(), reporter),
         metrics,
         hub_patience: Duration::from_secs(args.hub_patience_seconds),
         memory: Default::default(),
-        client,
+        clients,
     }
 }
 
@@ -235,4 +252,21 @@ fn read(path: &PathBuf) -> Result<String, StartError> {
 fn random_identity() -> String {
     let started = jiff::Timestamp::now().as_nanosecond();
     format!("{}-{}-{started}", agentrun_protocol::names::MANAGER, std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_never_answered_fails() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        let client = answered_within(Duration::from_millis(50), config).unwrap();
+        let asked = kube::Api::<Namespace>::all(client);
+        tokio::time::timeout(Duration::from_secs(60), asked.get("default")).await.expect("it gives up").unwrap_err();
+    }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn tell(told: &Told, stage: &Stage, operator_front: &Front, hub
     let milliseconds = |seconds: f64| format!("<= {:.1} ms", seconds * 1e3);
     verdict(p99 <= LOOK_SECONDS, "reconcile p99, all but the hub's part", milliseconds(p99), "<= 100 ms");
     let own = busy.quantile(0.99);
-    verdict(own <= LOOK_SECONDS, "reconcile p99, the operator's own work", milliseconds(own), "<= 100 ms");
+    verdict(own <= LOOK_SECONDS, "reconcile p99, the operator's CPU", milliseconds(own), "<= 100 ms");
     verdict(writes < WRITES, "operator's API writes a trial", format!("{writes:.4}"), "< 0.05");
     verdict(told.pods_left == 0, "pods left", told.pods_left, "0");
     println!(

@@ -14,6 +14,7 @@ mod settings;
 mod shape;
 mod sidecar;
 mod stage;
+mod turns;
 mod written;
 
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser as _;
 use kube::Client;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::figures::Watched;
 use crate::front::{Front, Person};
@@ -31,9 +31,8 @@ use crate::settings::Settings;
 use crate::shape::Shape;
 use crate::sidecar::Hub;
 use crate::stage::Stage;
+use crate::turns::Turns;
 
-/// Sidecars that speak to the hub at once; others have their turn after them.
-const AT_ONCE: usize = 64;
 /// How often people are told how far it is.
 const TOLD: Duration = Duration::from_secs(10);
 
@@ -45,8 +44,8 @@ pub(crate) struct Bench {
     pub(crate) shape: Shape,
     /// The hub's pods' side.
     pub(crate) hub: Hub,
-    /// Who may speak to the hub.
-    pub(crate) turns: Semaphore,
+    /// Who may play a trial.
+    pub(crate) turns: Turns,
 }
 
 #[tokio::main]
@@ -76,7 +75,7 @@ async fn measure(stage: &mut Stage, shape: Shape) -> Result<()> {
     let hub_front = Front::start(Person::Hub, shape, jobs.clone()).await?;
     stage.start(&operator_front, &hub_front).await?;
     let hub = Hub::new(stage.hub_address(), stage.hub_ca().await?)?;
-    let bench = Arc::new(Bench { client: stage.client.clone(), shape, hub, turns: Semaphore::new(AT_ONCE) });
+    let bench = Arc::new(Bench { client: stage.client.clone(), shape, hub, turns: Turns::new(stage.settings.pace) });
     let before = figures::api_writes(&stage.client).await?;
     stage.apply_run(shape).await?;
     let begun = Instant::now();

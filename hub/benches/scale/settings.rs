@@ -1,5 +1,6 @@
 //! What the program is told.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub(crate) struct Settings {
     /// Trials at once.
     #[arg(long, default_value_t = 2000)]
     pub(crate) parallelism: u64,
+    /// Trials that end a second at most; as fast as it goes where it is not said.
+    #[arg(long)]
+    pub(crate) pace: Option<NonZeroU32>,
     /// Nodes of KWOK's.
     #[arg(long, default_value_t = 10)]
     pub(crate) nodes: u64,

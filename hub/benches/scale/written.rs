@@ -107,7 +107,7 @@ async fn play(bench: Arc<Bench>, job: Written, mut window: watch::Receiver<Windo
 }
 
 async fn trial(bench: Arc<Bench>, cell: Cell) -> Result<u64> {
-    let _turn = bench.turns.acquire().await?;
+    let _turn = bench.turns.next().await?;
     bench.hub.pooled(&bench.shape, cell, &front::token_of(cell)).await?;
     Ok(cell.index)
 }

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 8;
 /// # Errors
 /// The API server's, where asking again may help.
 pub async fn jobs(context: &Context, run: &Run, plan: &Plan) -> Result<Option<Refused>, Error> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), &run.namespace);
+    let api: Api<Job> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
     for name in &plan.delete {
         context.metrics.wrote("delete", "jobs");
         match api.delete(name, &DeleteParams::background()).await {

@@ -70,7 +70,7 @@ pub async fn clean(context: &Context, run: &Run, jobs: &[bool], now: Timestamp) 
 }
 
 async fn delete_jobs(context: &Context, run: &Run) -> Result<(), Error> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), &run.namespace);
+    let api: Api<Job> = Api::namespaced(context.clients.patient.clone(), &run.namespace);
     context.metrics.wrote("deletecollection", "jobs");
     let params = ListParams::default().labels(&labels::of_run(&run.name));
     api.delete_collection(&DeleteParams::foreground(), &params).await.map_err(|source| Error::Job(Box::new(source)))?;

@@ -171,7 +171,7 @@ async fn read(context: &Context, run: &Run, spec: &AgentRunSpec) -> Result<Resul
 
 async fn source(context: &Context, run: &Run, spec: &AgentRunSpec) -> Result<Source, Error> {
     let DatasetSource::ConfigMap(key) = spec.dataset.source() else { return Ok(Source::Inline) };
-    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &run.namespace);
+    let api: Api<ConfigMap> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
     let Some(found) = api.get_opt(&key.name).await.map_err(|source| Error::Dataset(Box::new(source)))? else {
         return Ok(Source::NoConfigMap);
     };
@@ -262,7 +262,7 @@ async fn held_up(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, 
     let stuck = too_few.values().copied().find(|job| is_stuck(job));
     memory.pods_made = too_few.iter().map(|(uid, job)| ((*uid).to_owned(), job.pods_made())).collect();
     let waiting = async {
-        let api: Api<SlimPod> = Api::namespaced(context.client.clone(), &run.namespace);
+        let api: Api<SlimPod> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
         if not_ready { pods::waiting(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source))) } else { Ok(Vec::new()) }
     };
     let refused = async {
@@ -283,7 +283,7 @@ async fn scoring_pods(context: &Context, run: &Run, scoring: &mut ScoringView, m
     let is_due = scoring.active > 0 && at.is_none_or(|at| at.elapsed() >= HELD_UP_INTERVAL);
     // What is said of a failure lasts.
     if is_due || scoring.failed.is_some() {
-        let api: Api<SlimPod> = Api::namespaced(context.client.clone(), &run.namespace);
+        let api: Api<SlimPod> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
         *known = pods::scoring(&api, &run.name, now).await.map_err(|source| Error::Pods(Box::new(source)))?;
         *at = Some(Instant::now());
     }
@@ -293,14 +293,14 @@ async fn scoring_pods(context: &Context, run: &Run, scoring: &mut ScoringView, m
 
 /// Whether the run's namespace is being deleted.
 async fn is_ending(context: &Context, run: &Run) -> Result<bool, Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
+    let api: Api<Namespace> = Api::all(context.clients.prompt.clone());
     let found = api.get_metadata_opt(&run.namespace).await.map_err(|source| Error::Namespace(Box::new(source)))?;
     Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }
 
 /// Why a Job's pods cannot be made, as its controller tells by Events.
 async fn refusal(context: &Context, run: &Run, job: &JobView, now: Timestamp) -> Result<Option<Refused>, Error> {
-    let api: Api<Event> = Api::namespaced(context.client.clone(), &run.namespace);
+    let api: Api<Event> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
     let params = ListParams::default().fields(&format!("involvedObject.uid={},reason=FailedCreate", job.uid)).limit(50);
     let events = api.list(&params).await.map_err(|source| Error::Events(Box::new(source)))?;
     let latest = events.items.into_iter().filter_map(|event| {

@@ -87,7 +87,7 @@ fn collections(run: &Run, observed: &Observed, memory: &mut Memory, idle: bool) 
 /// # Errors
 /// The API server's.
 pub async fn sweep(context: &Context, run: &Run, observed: &Observed, memory: &mut Memory) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &run.namespace);
+    let api: Api<Pod> = Api::namespaced(context.clients.prompt.clone(), &run.namespace);
     let mut selections = Vec::new();
     let is_unscored = observed.scoring.as_ref().is_some_and(|scoring| scoring.failed.is_some());
     let failed = if is_unscored { labels::trials_of(&run.name) } else { labels::of_run(&run.name) };
@@ -111,7 +111,7 @@ pub async fn sweep(context: &Context, run: &Run, observed: &Observed, memory: &m
 /// # Errors
 /// The API server's.
 pub async fn of_waiting(context: &Context, run: &Run, pods: Vec<(Place, u64)>) -> Result<(), Error> {
-    let api = Api::namespaced(context.client.clone(), &run.namespace);
+    let api = Api::namespaced(context.clients.patient.clone(), &run.namespace);
     let removed = remove(api, context.metrics.clone(), selected(run, pods, PENDING)).await;
     removed.map_err(|source| Error::Pods(Box::new(source)))
 }
@@ -129,7 +129,7 @@ fn selected(run: &Run, mut pods: Vec<(Place, u64)>, phase: &'static str) -> Vec<
 }
 
 fn start(context: &Context, run: &Run, selections: Vec<Selection>) -> JoinHandle<Result<(), kube::Error>> {
-    let api = Api::namespaced(context.client.clone(), &run.namespace);
+    let api = Api::namespaced(context.clients.patient.clone(), &run.namespace);
     tokio::spawn(remove(api, context.metrics.clone(), selections))
 }
 

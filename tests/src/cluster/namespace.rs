@@ -123,6 +123,20 @@ impl Namespace {
         found.map(|condition| format!("{}/{}", word(condition, "status"), word(condition, "reason"))).unwrap_or_default()
     }
 
+    /// Lets the Python agents of a run go on that wait for it (`misbehave.py answer-when-released`). They must be running.
+    ///
+    /// # Panics
+    /// There is none, or it has ended.
+    pub async fn release(&self, run: &str) {
+        let selectors = ["-l", &format!("agentrun.dev/run={run}"), "--field-selector=status.phase=Running"];
+        let pods = self.kubectl(&[&["get", "pods", "-o", "name"][..], &selectors].concat()).await;
+        assert_ne!(pods, "", "a pod of {run} waits");
+        let release = "import os, pathlib; pathlib.Path(os.environ['AGENTRUN_OUTPUT_FILE']).with_name('released').touch()";
+        for pod in pods.lines() {
+            self.kubectl(&["exec", pod, "-c", "agent", "--", "python3", "-c", release]).await;
+        }
+    }
+
     /// Waits until no pod of a run is left.
     ///
     /// # Panics

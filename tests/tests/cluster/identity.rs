@@ -100,7 +100,7 @@ async fn a_pod_without_a_run_is_nobody() {
 async fn a_pod_is_told_of_no_trial_but_its_own() {
     with_namespace("own-trial", async |space| {
         let hub = Cluster::get();
-        let agent = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "45"]);
+        let agent = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer-when-released"]);
         space.create(&agent_run("own", &["gpt-4.1-mini"], &["own trial: zero", "own trial: one"], agent)).await;
         let both = |run: &Value| run["status"]["trials"]["running"] == 2;
         space.until("agentrun/own", 150, "running both trials", both).await;
@@ -140,6 +140,7 @@ async fn a_pod_is_told_of_no_trial_but_its_own() {
         assert!(status == 204 || status >= 400, "{status}: {body}");
         space.kubectl(&["delete", "pod", "impostor", "--grace-period=1"]).await;
 
+        space.release("own").await;
         let ended = space.run_ends("own", 240).await;
         let trials = &ended["status"]["trials"];
         assert_eq!((&trials["total"], &trials["succeeded"]), (&json!(2), &json!(2)), "{:#}", ended["status"]);

@@ -33,9 +33,10 @@ async fn an_image_that_does_not_exist_fails_the_run_with_one_event() {
 #[tokio::test]
 async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
     with_namespace("deleted-pod", async |space| {
-        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "15"]);
-        space.create(&agent_run("robust", &["gpt-4.1-mini"], &["deleted pod"], pod)).await;
-        space.until("agentrun/robust", 90, "running", |run| run["status"]["trials"]["running"] == 1).await;
+        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]);
+        let question = format!("{}: held", space.name);
+        space.create(&agent_run("robust", &["gpt-4.1-mini"], &[&question], pod)).await;
+        Provider(space.cluster).until(&space.name, 1, 120).await;
         space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=20", "--wait=false"]).await;
         let ended = space.run_ends("robust", 180).await;
         assert_eq!(
@@ -53,13 +54,13 @@ async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
 #[tokio::test]
 async fn a_deleted_pod_whose_agent_ignores_sigterm_is_tried_again() {
     with_namespace("deaf-agent", async |space| {
-        let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "deaf-answer", "12"]);
+        let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "deaf-answer"]);
         pod["terminationGracePeriodSeconds"] = json!(3);
-        let mut run = agent_run("deaf", &["gpt-4.1-mini"], &["deaf agent: a", "deaf agent: b"], pod);
+        let questions = [format!("{}: a", space.name), format!("{}: b held", space.name)];
+        let mut run = agent_run("deaf", &["gpt-4.1-mini"], &questions.each_ref().map(String::as_str), pod);
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 1});
         space.create(&run).await;
-        let provider = Provider(space.cluster);
-        provider.until("deaf agent:", 2, 120).await;
+        Provider(space.cluster).until(&space.name, 2, 120).await;
         let pods = "agentrun.dev/run=deaf,batch.kubernetes.io/job-completion-index=1";
         space.kubectl(&["delete", "pod", "-l", pods, "--wait=false"]).await;
         let ended = space.run_ends("deaf", 240).await;
@@ -78,7 +79,7 @@ async fn a_deleted_pod_whose_agent_ignores_sigterm_is_tried_again() {
 #[tokio::test]
 async fn a_trial_whose_sidecar_died_at_its_very_end_is_tried_again() {
     with_namespace_alone("late-sidecar", async |space| {
-        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "20"]);
+        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer-when-released"]);
         let mut run = agent_run("late", &["gpt-4.1-mini"], &["late sidecar"], pod);
         run["spec"]["limits"] = json!({"parallelism": 1, "retries": 1});
         space.create(&run).await;
@@ -87,6 +88,7 @@ async fn a_trial_whose_sidecar_died_at_its_very_end_is_tried_again() {
         space
             .cluster
             .without_hub(async {
+                space.release("late").await;
                 let agent_has_ended = |pods: &Value| {
                     let agents = pods["status"]["containerStatuses"].as_array().into_iter().flatten();
                     agents.into_iter().any(|agent| !agent["state"]["terminated"].is_null())
@@ -113,7 +115,7 @@ async fn a_trial_whose_sidecar_died_at_its_very_end_is_tried_again() {
 #[tokio::test]
 async fn a_namespace_that_is_deleted_goes_with_the_runs_in_it() {
     with_namespace("going-namespace", async |space| {
-        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "120"]);
+        let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "hang"]);
         space.create(&agent_run("going", &["gpt-4.1-mini"], &["going: a", "going: b"], pod)).await;
         space.until("agentrun/going", 90, "running", |run| run["status"]["trials"]["running"] == 2).await;
         space.kubectl(&["delete", "namespace", &space.name, "--timeout=150s"]).await;

@@ -12,7 +12,7 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         let scaled = async |replicas: &str| {
             cluster.kubectl(&["-n", SYSTEM, "scale", "deployment/agentrun-operator", &format!("--replicas={replicas}")]).await;
         };
-        let agent = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", "3"]);
+        let agent = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer-when-released"]);
         let mut run = agent_run("unattended", &["gpt-4.1-mini"], &["operator away: a", "operator away: b", "operator away: c"], agent);
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
@@ -29,16 +29,22 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         let refused = cluster.try_kubectl_with(&ask, &pod(json!({"agentrun.dev/run": "asked"}))).await;
         let others = cluster.try_kubectl_with(&ask, &pod(json!({"app": "other"}))).await;
         // The Job controller makes the pods of the other trials, whose template has the sidecar.
-        let ended = |job: &Value| job["status"]["succeeded"] == 3;
-        let job = std::panic::AssertUnwindSafe(space.until("job/unattended-c0-k0", 240, "ended without an operator", ended));
-        let job = futures::FutureExt::catch_unwind(job).await;
+        let trials = std::panic::AssertUnwindSafe(async {
+            for ended in 0..3 {
+                let is_next = |job: &Value| job["status"]["ready"] == 1 && job["status"]["succeeded"].as_u64().unwrap_or_default() == ended;
+                space.until("job/unattended-c0-k0", 120, "at its next trial", is_next).await;
+                space.release("unattended").await;
+            }
+            space.until("job/unattended-c0-k0", 120, "ended without an operator", |job| job["status"]["succeeded"] == 3).await;
+        });
+        let trials = futures::FutureExt::catch_unwind(trials).await;
         scaled("2").await;
         cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/agentrun-operator", "--timeout=180s"]).await;
 
         let refused = refused.expect_err("it would run unseen");
         assert!(refused.contains("failed calling webhook \"pods.agentrun.dev\""), "{refused}");
         assert!(others.is_ok(), "{others:?}");
-        assert!(job.is_ok(), "the run's other trials wait for an operator");
+        assert!(trials.is_ok(), "the run's other trials wait for an operator");
         let ended = space.run_ends("unattended", 180).await;
         assert_eq!(
             (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),

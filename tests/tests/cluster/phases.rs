@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// A run over the ConfigMap `questions`, which is not there yet.
-fn waiting(name: &str, seconds: &str) -> Value {
-    let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "slow-answer", seconds]);
+fn waiting(name: &str) -> Value {
+    let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]);
     let mut run = agent_run(name, &["gpt-4.1-mini"], &[], pod);
     run["spec"]["dataset"] = json!({"configMap": {"name": "questions", "key": "dataset.jsonl"}});
     run["spec"]["scoring"] = json!({"contains": {}});
@@ -16,9 +16,10 @@ fn waiting(name: &str, seconds: &str) -> Value {
     run
 }
 
-fn questions(space: &Namespace, expected: &str) -> Value {
-    let line = |id: &str| json!({"id": id, "input": format!("{}: {id}", space.name), "expected": expected}).to_string();
-    let lines = format!("{}\n{}\n", line("one"), line("two"));
+/// Two questions; `mark` is the last word of the second.
+fn questions(space: &Namespace, expected: &str, mark: &str) -> Value {
+    let line = |id: &str, mark: &str| json!({"id": id, "input": format!("{}: {id} {mark}", space.name), "expected": expected}).to_string();
+    let lines = format!("{}\n{}\n", line("one", ""), line("two", mark));
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "questions"}, "data": {"dataset.jsonl": lines}})
 }
 
@@ -52,7 +53,7 @@ async fn a_run_that_waits_can_be_edited_suspended_and_deleted() {
     with_namespace("phase-pending", async |space| {
         answer_yes(&space).await;
         for name in ["edited", "held", "dropped"] {
-            space.create(&waiting(name, "0")).await;
+            space.create(&waiting(name)).await;
             space.until(&format!("agentrun/{name}"), 60, "waiting for its dataset", |run| phase(run) == "Pending").await;
         }
         goes(&space, "dropped").await;
@@ -60,7 +61,7 @@ async fn a_run_that_waits_can_be_edited_suspended_and_deleted() {
         space.until("agentrun/held", 60, "suspended", |run| phase(run) == "Suspended").await;
         let roles = json!([{"name": "solver", "models": ["gpt-4.1"]}]);
         patch(&space, "edited", json!({"roles": roles, "samples": 2})).await.expect("nothing has run yet");
-        space.create(&questions(&space, "yes")).await;
+        space.create(&questions(&space, "yes", "")).await;
 
         let ended = space.run_ends("edited", 240).await;
         assert_eq!((&ended["status"]["trials"]["succeeded"], &ended["status"]["trials"]["total"]), (&4.into(), &4.into()), "{ended:#}");
@@ -78,9 +79,10 @@ async fn a_run_that_waits_can_be_edited_suspended_and_deleted() {
 async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source() {
     with_namespace("phase-suspended", async |space| {
         answer_yes(&space).await;
-        space.create(&questions(&space, "yes")).await;
+        // The second trial does not end before its run is suspended.
+        space.create(&questions(&space, "yes", "held")).await;
         for name in ["kept", "dropped"] {
-            space.create(&waiting(name, "4")).await;
+            space.create(&waiting(name)).await;
             space.until(&format!("agentrun/{name}"), 120, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
             patch(&space, name, json!({"suspend": true})).await.expect("a run can be suspended");
             let stopped = |run: &Value| phase(run) == "Suspended" && run["status"]["trials"]["running"] == 0;
@@ -95,7 +97,7 @@ async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source()
                 Namespace::condition(run, "Accepted") == "True/DatasetChanged" && run["status"]["conditions"].to_string().contains(word)
             }
         };
-        space.try_apply(&questions(&space, "no")).await.expect("a ConfigMap can be changed");
+        space.try_apply(&questions(&space, "no", "")).await.expect("a ConfigMap can be changed");
         space.until("agentrun/kept", 90, "told that its dataset has changed", tells("has changed since")).await;
         space.kubectl(&["delete", "configmap", "questions"]).await;
         space.until("agentrun/kept", 90, "told that its dataset is gone", tells("is gone since")).await;
@@ -111,8 +113,8 @@ async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source()
 async fn a_complete_run_stays_complete_and_goes_with_all_it_has() {
     with_namespace("phase-complete", async |space| {
         answer_yes(&space).await;
-        space.create(&questions(&space, "yes")).await;
-        space.create(&waiting("over", "0")).await;
+        space.create(&questions(&space, "yes", "")).await;
+        space.create(&waiting("over")).await;
         let before = space.run_ends("over", 180).await;
         assert_eq!(phase(&before), "Complete");
         let error = patch(&space, "over", json!({"scoring": {"contains": null, "exact": {}}})).await.expect_err("it has run");

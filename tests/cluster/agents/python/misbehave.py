@@ -1,6 +1,10 @@
-"""An agent that does what its first argument says, after one call of the OpenAI SDK unless NO_CALL is set. One of the ways in which agents fail."""
+"""An agent that does what its first argument says, after one call of the OpenAI SDK unless NO_CALL is set. One of the ways in which agents fail.
+
+A question with the word `held` keeps `answer` and `deaf-answer` from ending at their first try: at another, the call is answered from the cache.
+"""
 
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -9,6 +13,7 @@ if sys.argv[1] == "deaf-answer":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 text = "nothing was asked"
+is_held = False
 if not os.environ.get("NO_CALL"):
     from openai import OpenAI
 
@@ -16,12 +21,14 @@ if not os.environ.get("NO_CALL"):
         question = file.read()
     client = OpenAI(api_key="sk-test", timeout=120)
 
-    def ask(content: str) -> str:
+    def ask(content: str) -> tuple[str, bool]:
+        """The answer, and whether it was stored."""
         messages = [{"role": "user", "content": content}]
-        answer = client.chat.completions.create(model=os.environ["AGENTRUN_MODEL_SOLVER"], messages=messages)
-        return answer.choices[0].message.content
+        answer = client.chat.completions.with_raw_response.create(model=os.environ["AGENTRUN_MODEL_SOLVER"], messages=messages)
+        return answer.parse().choices[0].message.content, answer.headers.get("x-agentrun-cache") == "hit"
 
-    text = ask(question)
+    text, is_stored = ask(question)
+    is_held = "held" in question.split() and not is_stored
 
 
 def write(data: bytes) -> None:
@@ -50,15 +57,20 @@ match sys.argv[1]:
         write(b"x" * (2 << 20))
     case "binary-output":
         write(b"\xff\xfe\x00")
-    case "answer":
+    case "answer" | "deaf-answer":
+        if is_held:
+            time.sleep(3600)
+        write(text.encode())
+    case "answer-when-released":
+        # The test makes the file, in the one folder that can be written to.
+        released = pathlib.Path(os.environ["AGENTRUN_OUTPUT_FILE"]).with_name("released")
+        while not released.exists():
+            time.sleep(0.1)
         write(text.encode())
     case "calls":
         for number in range(int(sys.argv[2])):
             time.sleep(float(sys.argv[3]))
-            text = ask(f"{question}, again {number}")
-        write(text.encode())
-    case "slow-answer" | "deaf-answer":
-        time.sleep(float(sys.argv[2]))
+            text, _ = ask(f"{question}, again {number}")
         write(text.encode())
     case unknown:
         sys.exit(f"unknown misbehaviour {unknown}")
