@@ -68,11 +68,7 @@ impl Metrics {
         registry.register("reconciles", "AgentRuns looked at", reconciles.clone());
         registry.register("reconcile_failures", "Looks that did not end well, by the step that failed", failures.clone());
         registry.register("reconcile_seconds", "Seconds of a look, without the hub's", seconds.clone());
-        registry.register(
-            "reconcile_busy_seconds",
-            "Seconds of CPU that a look took",
-            busy_seconds.clone(),
-        );
+        registry.register("reconcile_busy_seconds", "Seconds of CPU that a look took", busy_seconds.clone());
         registry.register("hub_seconds", "Seconds that the hub took for a look", hub_seconds.clone());
         registry.register("api_writes", "Writes to the API server", writes.clone());
         registry.register("leader", "Whether this replica leads", leads.clone());

@@ -2,19 +2,13 @@
 
 mod bad_agents;
 mod bad_pods;
-mod certificates;
-mod chaos;
 mod chart;
-mod control_plane;
 mod crd;
-mod database;
 mod example;
-mod hub_away;
 mod identity;
 mod infrastructure;
 mod lifecycle;
 mod neighbours;
-mod operator_away;
 mod phases;
 mod plain_job;
 mod proxyless;
@@ -22,3 +16,4 @@ mod quota;
 mod refused;
 mod rig;
 mod scoring;
+mod serial;
