@@ -4,6 +4,7 @@ use agentrun_tests::gateway::Rig;
 use agentrun_tests::origin::TOKENS;
 use agentrun_tests::proxy::HOST;
 use agentrun_tests::wire;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -96,6 +97,32 @@ async fn w10_equal_calls_in_flight_are_one() {
     assert_eq!(rig.origin.log().calls().len(), 1);
     let cached = records(&rig, "data_id=q1").await.iter().filter(|record| record["cached"] == true).count();
     assert_eq!(cached, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w12_a_query_counts_in_the_key() {
+    let rig = Rig::start().await;
+    let session = rig.open(&json!({})).await;
+    let body = chat("m", "equal").to_string().into_bytes();
+    let versions = ["?api-version=2024-10-21", "?api-version=2025-01-01", "", "?api-version=2024-10-21"];
+    for version in versions {
+        assert_eq!(post(&session, HOST, &format!("/v1/chat/completions{version}"), "", &body).await.status, 200);
+    }
+    let paths: Vec<String> = rig.origin.log().calls().into_iter().map(|call| call.path).collect();
+    assert_eq!(paths, versions[..3].iter().map(|version| format!("/v1/chat/completions{version}")).collect::<Vec<_>>());
+    assert_eq!(rig.send("POST /cache/flush", "", b"").await.status, 204);
+    let file = Connection::open(rig.folder().join("cache.db")).expect("the cache can be read");
+    let mut keys = file.prepare("SELECT key FROM cache ORDER BY key").expect("AgentOpt's table is there");
+    let keys: Vec<String> = keys.query_map([], |row| row.get(0)).and_then(Iterator::collect).expect("a key is text");
+    // `_make_cache_key` of AgentOpt for these paths and this body.
+    assert_eq!(
+        keys,
+        [
+            "0a4cf0b4301a280a5b4a7c5f12df7a1968a6646049e75f33ca9cf5abcbd1aa5f",
+            "51770a6cb23e5ff539e5adbe543f63514dd9e14cf44ccf3205def165cd2a7253",
+            "d0456ead20b98f1f77738d48a39ce7a971a0881be3d6f57ed3cd279685587866"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
