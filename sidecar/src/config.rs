@@ -30,6 +30,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// The SQLite file that records are written to; `None` keeps totals only.
     pub journal: Option<PathBuf>,
+    /// Whether the journal is asked for its records while it is written, as a gateway's is: they are found by their sessions then.
+    pub asked: bool,
     /// How long the journal keeps its records, where it is asked for them while it is written; `None`: for ever.
     pub retention: Option<Retention>,
     /// The entrances that are open.
@@ -54,6 +56,7 @@ impl Default for Config {
             upstream_proxy: true,
             cache: CacheConfig::default(),
             journal: None,
+            asked: false,
             retention: None,
             capture: vec![CaptureMode::Connect, CaptureMode::BaseUrl],
             limits: Limits::default(),

@@ -49,10 +49,13 @@ CREATE TABLE IF NOT EXISTS calls (
     detail INTEGER NOT NULL REFERENCES details, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL
 );";
 
-/// What a journal needs that is asked, and trimmed, while it is written.
-const INDEXES: &str = "
+/// What a journal needs that is asked while it is written.
+const ASKED: &str = "
 CREATE INDEX IF NOT EXISTS sessions_of_run ON sessions (run, data_id, combo_id);
-CREATE INDEX IF NOT EXISTS calls_of_session ON calls (session, ended_at);
+CREATE INDEX IF NOT EXISTS calls_of_session ON calls (session, ended_at);";
+
+/// What a journal needs beside [`ASKED`] that forgets a few records at a time.
+const RETAINED: &str = "
 CREATE INDEX IF NOT EXISTS calls_of_detail ON calls (detail);
 CREATE INDEX IF NOT EXISTS details_of_request ON details (request);
 CREATE INDEX IF NOT EXISTS details_of_response ON details (response);";
@@ -124,15 +127,22 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Records are written after the answers of their calls, which are in `answers`: a call with a record is never paid again. Where
-    /// `limits` know of a spool, records are dropped once the hub has them; with `retention`, once they are old or too many.
+    /// `limits` know of a spool, records are dropped once the hub has them; with `retention`, once they are old or too many. One that is
+    /// `asked` while it is written finds records by their sessions.
     pub(crate) fn open(
         path: &Path,
         limits: &Limits,
         answers: Option<Arc<Disk>>,
         retention: Option<Retention>,
+        asked: bool,
     ) -> Result<Self, JournalError> {
         let reading = |source| SqliteError::Read { path: path.to_owned(), source };
-        let connection = if retention.is_some() { sqlite::open(path, &[SCHEMA, INDEXES].concat()) } else { sqlite::open(path, SCHEMA) }?;
+        let schema = match (retention.is_some(), asked) {
+            (true, _) => &[SCHEMA, ASKED, RETAINED][..],
+            (false, true) => &[SCHEMA, ASKED],
+            (false, false) => &[SCHEMA],
+        };
+        let connection = sqlite::open(path, &schema.concat())?;
         let spool = limits.spool_bytes.map(|limit| Spool::of(&connection, limit)).transpose().map_err(reading)?.map(Arc::new);
         let retain = retention.map(|retention| Retain::of(&connection, retention)).transpose().map_err(reading)?;
         let writer = Writer::new(connection, answers, spool.clone(), retain);

@@ -124,7 +124,7 @@ impl Sidecar {
     /// Puts the proxy together: certificates, cache, journal, upstream.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let resolver = config.name_servers().map(|path| Resolver::new(&path).with_hosts(Path::new("/etc/hosts")));
-        let Config { hosts, upstreams, upstream_proxy, cache, journal, retention, capture, limits, origin, hub, .. } = config;
+        let Config { hosts, upstreams, upstream_proxy, cache, journal, asked, retention, capture, limits, origin, hub, .. } = config;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let authority = Authority::new(provider.clone(), config.authority_name.as_deref())?;
         let trust = Trust::load(&config.upstream_ca, config.upstream_ca_pem.as_deref())?;
@@ -132,7 +132,7 @@ impl Sidecar {
         let tls = client::config(provider, trust.store())?;
         let network = Arc::new(Network::new(tls, upstreams, upstream_proxy, resolver, &limits));
         let cache = Cache::open(&cache, limits.entry_bytes, hub)?;
-        let journal = journal.map(|path| Journal::open(&path, &limits, cache.disk(), retention)).transpose()?;
+        let journal = journal.map(|path| Journal::open(&path, &limits, cache.disk(), retention, asked)).transpose()?;
         let settling = TaskTracker::new();
         // Closed, it can be waited for; it still takes tasks.
         settling.close();

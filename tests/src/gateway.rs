@@ -102,6 +102,7 @@ impl Rig {
                 ..CacheConfig::default()
             },
             journal: Some(journal.clone()),
+            asked: true,
             retention: Some(self.retention),
             ..Config::default()
         };

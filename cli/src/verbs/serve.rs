@@ -52,6 +52,7 @@ pub(crate) async fn run(arguments: args::Serve, context: &Context) -> anyhow::Re
         upstream_ca: arguments.upstream.authorities,
         cache,
         journal: Some(journal.clone()),
+        asked: true,
         retention: Some(Retention { age: arguments.retention.0, records: arguments.retention_records }),
         ..Config::default()
     };

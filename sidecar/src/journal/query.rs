@@ -112,3 +112,39 @@ impl Reader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Limits, Retention},
+        journal::Journal,
+    };
+
+    /// What SQLite would do to answer both questions.
+    fn plan(retention: Option<Retention>, asked: bool) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("calls.db");
+        let journal = Journal::open(&path, &Limits::default(), None, retention, asked).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        drop(journal);
+        let wanted = Wanted { runs: ("r".to_owned(), "r".to_owned()), data_id: Some("q".to_owned()), ..Wanted::default() };
+        let explained = |select: &str, order: &str| -> Vec<String> {
+            let mut statement = reader.connection.prepare(&format!("EXPLAIN QUERY PLAN SELECT {select} {CALLS} {order}")).unwrap();
+            let steps = statement.query_map(parameters!(wanted), |row| row.get("detail")).unwrap();
+            steps.collect::<Result<_, _>>().unwrap()
+        };
+        [explained("sequence", "ORDER BY sequence"), explained("detail, count(*)", "GROUP BY detail ORDER BY min(sequence)")].concat()
+    }
+
+    #[test]
+    fn one_sessions_records_are_found_without_a_look_at_all_others() {
+        let scans = |plan: &[String]| plan.iter().filter(|step| step.starts_with("SCAN")).cloned().collect::<Vec<_>>();
+        for (retention, asked) in [(None, true), (Some(Retention::default()), true), (Some(Retention::default()), false)] {
+            let plan = plan(retention, asked);
+            assert_eq!(scans(&plan), Vec::<String>::new(), "{plan:#?}");
+            assert!(plan.iter().any(|step| step.contains("calls_of_session")), "{plan:#?}");
+        }
+        assert!(!scans(&plan(None, false)).is_empty(), "nothing has an index where nobody asks");
+    }
+}

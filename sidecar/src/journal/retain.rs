@@ -110,14 +110,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        journal::{INDEXES, SCHEMA},
+        journal::{ASKED, RETAINED, SCHEMA},
         sqlite,
     };
 
     /// Calls that end a second apart from the epoch on; each two share one detail, each four one body.
     fn journal(count: i64) -> (tempfile::TempDir, Connection) {
         let folder = tempfile::tempdir().unwrap();
-        let connection = sqlite::open(&folder.path().join("calls.db"), &[SCHEMA, INDEXES].concat()).unwrap();
+        let connection = sqlite::open(&folder.path().join("calls.db"), &[SCHEMA, ASKED, RETAINED].concat()).unwrap();
         for call in 0..count {
             let (session, detail, body) = (call / 3 + 1, call / 2 + 1, call / 4 + 1);
             connection.execute("INSERT OR IGNORE INTO sessions VALUES (?1, 'r', NULL, NULL, NULL, 0, 0)", [session]).unwrap();

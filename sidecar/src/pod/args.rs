@@ -131,6 +131,7 @@ impl PodArgs {
             resolv_conf: Some("/etc/resolv.conf".into()),
             cache: CacheConfig { path: None, memory_bytes: (self.cache_memory << 20).min(memory / 8), ..CacheConfig::default() },
             journal: Some(self.journal()),
+            asked: self.gateway,
             capture: self.capture.clone(),
             limits: Limits {
                 first_byte_timeout: Duration::from_secs(self.first_byte_timeout),
@@ -146,5 +147,25 @@ impl PodArgs {
     /// Whose calls they are while the hub cannot say: records take their trial from the pod's identity, and answers are shared with nobody.
     pub fn session_without_hub(&self) -> Session {
         Session { scope: format!("pod {}", self.pod_uid.as_deref().unwrap_or_default()), cache: CacheMode::ReadWrite, ..Session::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn the_journal_is_asked_where_a_gateway_is_served() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertificateParams::new(vec!["hub".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        for (flags, asked) in [(&["--gateway"][..], true), (&[], false)] {
+            let authority = format!("--hub-ca={authority}");
+            let command = ["agentrun-sidecar", "pod", "--hub=https://hub", &authority];
+            let Some(Command::Pod(args)) = Cli::try_parse_from(command.iter().chain(flags)).unwrap().command else { panic!("a pod's") };
+            assert_eq!(args.config(Arc::new(args.hub().unwrap())).unwrap().asked, asked, "{flags:?}");
+        }
     }
 }
