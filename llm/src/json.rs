@@ -3,6 +3,7 @@
 //! AgentOpt's cache keys hash what Python's `json.dumps` prints, and SDKs send what Python or JavaScript printed; so the tree keeps what `serde_json` loses:
 //! the difference of `1` and `1.0`, integers of any size, `NaN`, lone surrogates, the order of keys.
 
+mod encoding;
 mod parse;
 mod text;
 mod write;

@@ -1,5 +1,6 @@
 //! Which hosts are LLM hosts, whose they are, and what their paths mean.
 
+mod base_url;
 mod endpoint;
 mod format;
 mod framing;
@@ -17,6 +18,8 @@ pub(crate) mod responses;
 use std::collections::HashMap;
 use std::str::FromStr;
 
+pub use base_url::HostError;
+use base_url::{BaseUrl, MAX_HOST_BYTES, without_port};
 pub use endpoint::Endpoint;
 pub(crate) use endpoint::split_query;
 pub use format::Format;
@@ -94,43 +97,6 @@ impl Provider {
     fn bare(name: &str, shape: Shape) -> Self {
         Self { name: name.to_owned(), shape, base_path: String::new(), plain: false, port: None, paths: Vec::new() }
     }
-}
-
-/// Why a base URL cannot name a provider's host.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
-    /// The scheme is missing, so host and path cannot be told apart.
-    #[error("base URL {url:?} of provider {name:?} has no scheme: write https://HOST or http://HOST")]
-    NoScheme {
-        /// The provider's name as given.
-        name: String,
-        /// The URL as given.
-        url: String,
-    },
-    /// The URL has a scheme and no host.
-    #[error("base URL {url:?} of provider {name:?} names no host")]
-    NoHost {
-        /// The provider's name as given.
-        name: String,
-        /// The URL as given.
-        url: String,
-    },
-    /// The host has characters no host name has.
-    #[error("base URL {url:?} of provider {name:?} has the host {host:?}, which is not a host name or IP address")]
-    BadHost {
-        /// The provider's name as given.
-        name: String,
-        /// The URL as given.
-        url: String,
-        /// What stands where the host should be.
-        host: String,
-    },
-    /// The provider's name is blank.
-    #[error("the provider at {url:?} has an empty name")]
-    NoName {
-        /// The URL as given.
-        url: String,
-    },
 }
 
 /// Which hosts are LLM hosts.
@@ -233,9 +199,6 @@ impl Default for Hosts {
     }
 }
 
-/// The longest name DNS allows.
-const MAX_HOST_BYTES: usize = 253;
-
 /// Whether `host` has the labels of `pattern`, in which `*` stands for one or more characters inside one label.
 fn matches_pattern(pattern: &str, host: &str) -> bool {
     let mut labels = host.split('.');
@@ -250,54 +213,6 @@ fn matches_pattern(pattern: &str, host: &str) -> bool {
         }
     }
     labels.next().is_none()
-}
-
-/// A provider's base URL, apart.
-struct BaseUrl {
-    plain: bool,
-    host: String,
-    port: Option<u16>,
-    path: String,
-}
-
-impl BaseUrl {
-    fn of(name: &str, base_url: &str) -> Result<Self, HostError> {
-        let (name_owned, url) = (name.trim().to_owned(), base_url.to_owned());
-        if name_owned.is_empty() {
-            return Err(HostError::NoName { url });
-        }
-        let trimmed = base_url.trim();
-        let scheme_end = trimmed.find("://").filter(|&end| {
-            let scheme = &trimmed[..end];
-            scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-        });
-        let Some(scheme_end) = scheme_end else { return Err(HostError::NoScheme { name: name_owned, url }) };
-        let rest = &trimmed[scheme_end + 3..];
-        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(authority_end);
-        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let host = without_port(authority);
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        if host.is_empty() {
-            return Err(HostError::NoHost { name: name_owned, url });
-        }
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        if host.len() > MAX_HOST_BYTES || !host.bytes().all(known) || (host.contains(':') && !host.starts_with('[')) {
-            return Err(HostError::BadHost { name: name_owned, url, host });
-        }
-        let path = path.split(['?', '#']).next().unwrap_or_default();
-        let plain = trimmed[..scheme_end].eq_ignore_ascii_case("http");
-        let port = authority[without_port(authority).len()..].strip_prefix(':').and_then(|port| port.parse().ok());
-        Ok(Self { plain, host, port, path: path.trim_end_matches('/').to_owned() })
-    }
-}
-
-/// `host` of `host:port`; an IPv6 address keeps its brackets.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) => host,
-        _ => authority,
-    }
 }
 
 #[cfg(test)]
@@ -343,17 +258,5 @@ mod tests {
         assert_eq!(hosts.find("[::1]:80").unwrap().name, "six");
         hosts.add("other", "https://api.openai.com", Shape::OpenAi).unwrap();
         assert_eq!(hosts.find("api.openai.com").unwrap().name, "other");
-    }
-
-    #[test]
-    fn refuses_base_urls_that_name_no_host() {
-        let mut hosts = Hosts::builtin();
-        let refused = |hosts: &mut Hosts, name: &str, url: &str| hosts.add(name, url, Shape::OpenAi).unwrap_err().to_string();
-        assert!(refused(&mut hosts, "p", "models.internal:8000/v1").contains("has no scheme"));
-        assert!(refused(&mut hosts, "p", "ftp://models.internal").contains("has no scheme"));
-        assert!(refused(&mut hosts, "p", "https:///v1").contains("names no host"));
-        assert!(refused(&mut hosts, "p", "https://a b/v1").contains("not a host name"));
-        assert!(refused(&mut hosts, "p", "https://::1/v1").contains("not a host name"));
-        assert!(refused(&mut hosts, " ", "https://a/v1").contains("empty name"));
     }
 }
