@@ -15,5 +15,6 @@ mod proxyless;
 mod quota;
 mod refused;
 mod rig;
+mod routing;
 mod scoring;
 mod serial;
