@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::plan::waiting::Waiting;
 use super::plan::{Plan, Refused, notes::Note, status};
-use super::{Error, observe, removal};
+use super::{Error, held_up, removal};
 use crate::context::{Context, Memory};
 use crate::run::Run;
 
@@ -66,7 +66,7 @@ async fn create(context: &Context, api: &Api<Job>, run: &Run, object: &Value) ->
         Ok(_) => Ok(None),
         Err(error) if is(&error, 409) => taken(api, run, &job).await,
         Err(kube::Error::Api(status)) if status.code == 422 || status.code == 400 => Ok(Some(template_refused(&status.message))),
-        Err(kube::Error::Api(status)) if status.code == 403 && !is_namespace_ending(&status) => Ok(Some(observe::refused(&status.message))),
+        Err(kube::Error::Api(status)) if status.code == 403 && !is_namespace_ending(&status) => Ok(Some(held_up::refused(&status.message))),
         Err(error) => Err(Error::Job(Box::new(error))),
     }
 }
