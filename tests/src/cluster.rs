@@ -28,6 +28,9 @@ pub use resource::{agent_pod_spec, agent_run, restricted};
 /// The namespace that the chart is installed in.
 pub const SYSTEM: &str = "agentrun-system";
 
+/// Seconds that anything is given at least: a busy machine is no failure.
+const PATIENCE: u64 = 200;
+
 /// The running cluster.
 #[derive(Debug)]
 pub struct Cluster {

@@ -7,10 +7,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
-use super::Cluster;
-
-/// Seconds after which the operator has looked at a run for sure: it gives a look up that hangs after 150.
-const LOOK: u64 = 200;
+use super::{Cluster, PATIENCE};
 
 impl Cluster {
     fn command(&self, program: &str) -> Command {
@@ -104,7 +101,7 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let seconds = if object.starts_with("agentrun/") { seconds.max(LOOK) } else { seconds };
+        let seconds = seconds.max(PATIENCE);
         let ended = tokio::time::timeout(Duration::from_secs(seconds), watching).await;
         assert!(ended.is_ok(), "{object} in {namespace} is not {what} after {seconds} s: {last:#}");
         last

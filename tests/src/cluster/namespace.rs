@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::{Cluster, collect};
+use super::{Cluster, PATIENCE, collect};
 
 /// A namespace that enforces Pod Security *restricted*.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ async fn in_namespace<F: Future<Output = ()>>(cluster: &'static Cluster, name: &
     });
     space.create(&secret).await;
     // Pods that come before their service account are refused.
-    cluster.kubectl(&["-n", &space.name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"]).await;
+    cluster.kubectl(&["-n", &space.name, "wait", "--for=create", "serviceaccount/default", "--timeout=180s"]).await;
     let ended = AssertUnwindSafe(test(space.clone())).catch_unwind().await;
     if ended.is_err() {
         collect::collect(&space).await;
@@ -140,10 +140,10 @@ impl Namespace {
     /// Waits until no pod of a run is left.
     ///
     /// # Panics
-    /// Pods are left after that time.
-    pub async fn pods_go(&self, run: &str, seconds: u64) {
+    /// Pods are left after minutes.
+    pub async fn pods_go(&self, run: &str) {
         let selector = format!("agentrun.dev/run={run}");
-        let timeout = format!("--timeout={seconds}s");
+        let timeout = format!("--timeout={PATIENCE}s");
         self.kubectl(&["wait", "pod", "--for=delete", "-l", &selector, &timeout]).await;
     }
 }

@@ -65,7 +65,7 @@ impl Cluster {
     /// The hub does not go or come back, and as `work` does; the hub is brought back then too.
     pub async fn without_hub<T>(&self, work: impl Future<Output = T>) -> T {
         self.kubectl(&["-n", SYSTEM, "scale", "statefulset/agentrun-hub", "--replicas=0"]).await;
-        self.kubectl(&["-n", SYSTEM, "wait", "pod/agentrun-hub-0", "--for=delete", "--timeout=90s"]).await;
+        self.kubectl(&["-n", SYSTEM, "wait", "pod/agentrun-hub-0", "--for=delete", "--timeout=180s"]).await;
         let ended = AssertUnwindSafe(work).catch_unwind().await;
         self.kubectl(&["-n", SYSTEM, "scale", "statefulset/agentrun-hub", "--replicas=1"]).await;
         self.hub_is_ready().await;
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     async fn hub_is_ready(&self) {
-        self.kubectl(&["-n", SYSTEM, "rollout", "status", "statefulset/agentrun-hub", "--timeout=120s"]).await;
+        self.kubectl(&["-n", SYSTEM, "rollout", "status", "statefulset/agentrun-hub", "--timeout=180s"]).await;
     }
 
     /// The operator's pod that leads.

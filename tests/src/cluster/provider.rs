@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Cluster;
+use super::{Cluster, PATIENCE};
 use crate::origin::Rule;
 
 const PROXY: &str = "/api/v1/namespaces/provider/services/provider:control/proxy";
@@ -57,6 +57,7 @@ impl Provider {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
+        let seconds = seconds.max(PATIENCE);
         let ended = tokio::time::timeout(Duration::from_secs(seconds), asked).await;
         ended.unwrap_or_else(|_| panic!("{text:?} was not asked {calls} times within {seconds} s"))
     }

@@ -117,7 +117,7 @@ async fn a_pod_whose_sidecar_never_starts_can_be_deleted() {
         let runs = |pod: &Value| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object();
         let stuck = space.until("pod/stuck", 90, "with a running sidecar", runs).await;
         assert_eq!(stuck["status"]["phase"], "Pending", "{:#}", stuck["status"]);
-        space.kubectl(&["delete", "pod", "stuck", "--timeout=90s"]).await;
+        space.kubectl(&["delete", "pod", "stuck", "--timeout=180s"]).await;
     })
     .await;
 }

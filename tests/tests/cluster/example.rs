@@ -40,7 +40,7 @@ fn rules(datapoints: &[Value]) -> Vec<Rule> {
 async fn the_example_is_ranked_each_call_is_attributed_and_paid_once() {
     with_namespace("example", async |space| {
         completes(&space).await;
-        space.pods_go("word-problems", 60).await;
+        space.pods_go("word-problems").await;
     })
     .await;
 }

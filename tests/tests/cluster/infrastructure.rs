@@ -68,7 +68,7 @@ async fn a_deleted_pod_whose_agent_ignores_sigterm_is_tried_again() {
         let mut attempts: Vec<_> = space.run_items("deaf", "trials").await.iter().map(|trial| trial["attempts"].as_i64()).collect();
         attempts.sort_unstable();
         assert_eq!(attempts, [Some(1), Some(2)], "the other trial is not run again");
-        space.pods_go("deaf", 60).await;
+        space.pods_go("deaf").await;
     })
     .await;
 }
@@ -80,7 +80,7 @@ async fn a_namespace_that_is_deleted_goes_with_the_runs_in_it() {
         let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "hang"]);
         space.create(&agent_run("going", &["gpt-4.1-mini"], &["going: a", "going: b"], pod)).await;
         space.until("agentrun/going", 90, "running", |run| run["status"]["trials"]["running"] == 2).await;
-        space.kubectl(&["delete", "namespace", &space.name, "--timeout=150s"]).await;
+        space.kubectl(&["delete", "namespace", &space.name, "--timeout=180s"]).await;
     })
     .await;
 }

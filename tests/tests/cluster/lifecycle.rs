@@ -41,9 +41,9 @@ async fn a_deleted_run_takes_its_pods_its_jobs_and_its_data_along() {
     with_namespace("delete", async |space| {
         space.create(&answering("going", &["delete: a held", "delete: b held"])).await;
         space.until("agentrun/going", 150, "running", started).await;
-        space.kubectl(&["delete", "agentrun", "going", "--timeout=60s"]).await;
-        space.kubectl(&["wait", "job", "--all", "--for=delete", "--timeout=60s"]).await;
-        space.pods_go("going", 60).await;
+        space.kubectl(&["delete", "agentrun", "going", "--timeout=180s"]).await;
+        space.kubectl(&["wait", "job", "--all", "--for=delete", "--timeout=180s"]).await;
+        space.pods_go("going").await;
         let token = space.reader_token().await;
         let (status, body) = Cluster::get().hub(&token, "GET", &format!("/v1/runs/{}/going", space.name), "").await;
         assert_eq!(status, 404, "{body}");

@@ -35,8 +35,8 @@ async fn patch(space: &Namespace, run: &str, spec: Value) -> Result<String, Stri
 
 /// Deletes a run, and sees that nothing of it is left.
 async fn goes(space: &Namespace, run: &str) {
-    space.kubectl(&["delete", "agentrun", run, "--timeout=60s"]).await;
-    space.pods_go(run, 60).await;
+    space.kubectl(&["delete", "agentrun", run, "--timeout=180s"]).await;
+    space.pods_go(run).await;
     let jobs = space.kubectl(&["get", "jobs", "-l", &format!("agentrun.dev/run={run}"), "-o", "name"]).await;
     assert_eq!(jobs, "");
     let token = space.reader_token().await;

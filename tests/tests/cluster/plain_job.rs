@@ -10,7 +10,7 @@ async fn a_labelled_job_is_injected_and_recorded() {
     with_namespace("plain-job", async |space| {
         Provider(Cluster::get()).forget("Say hello.").await;
         space.kubectl(&["create", "-f", PLAIN]).await;
-        space.kubectl(&["wait", "job/plain-job", "--for=condition=Complete", "--timeout=120s"]).await;
+        space.kubectl(&["wait", "job/plain-job", "--for=condition=Complete", "--timeout=180s"]).await;
 
         let pods = space.get("pods").await;
         let pod = &pods["items"][0];
@@ -36,7 +36,7 @@ async fn a_pod_opens_a_session_for_each_datapoint_of_its_batch() {
     with_namespace("batch-job", async |space| {
         Provider(Cluster::get()).forget("Sum up ").await;
         space.kubectl(&["create", "-f", BATCH]).await;
-        space.kubectl(&["wait", "job/batch-job", "--for=condition=Complete", "--timeout=120s"]).await;
+        space.kubectl(&["wait", "job/batch-job", "--for=condition=Complete", "--timeout=180s"]).await;
         let calls = space.run_items("batch-job", "calls").await;
         let mut said: Vec<_> = calls
             .iter()

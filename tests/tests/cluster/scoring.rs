@@ -52,7 +52,7 @@ async fn the_users_own_program_scores_every_output() {
         }
         reasons.sort();
         assert_eq!(reasons, ["of scored: a", "of scored: a", "of scored: b", "of scored: b", "of scored: c", "of scored: c"]);
-        space.pods_go("scored", 60).await;
+        space.pods_go("scored").await;
     })
     .await;
 }
@@ -106,7 +106,7 @@ async fn a_scorer_without_an_image_is_said_to_have_none() {
         let run = space.until("agentrun/imageless-scorer", 240, "said to wait for an image", told).await;
         let (_, message) = condition(&run, "Progressing");
         assert!(message.contains("scoring pod") && message.contains("registry.test/NoSuch:1"), "{message}");
-        space.kubectl(&["delete", "agentrun", "imageless-scorer", "--timeout=60s"]).await;
+        space.kubectl(&["delete", "agentrun", "imageless-scorer", "--timeout=180s"]).await;
     })
     .await;
 }

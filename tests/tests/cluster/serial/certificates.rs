@@ -48,7 +48,7 @@ async fn changes(space: &Namespace, values: &[&str]) {
     assert!(asked > 10 && complaints.is_empty(), "{values:?}: {} of {asked} failed: {}", complaints.len(), complaints.join("\n"));
     // Until the last of them has gone, pods may be told of the hub's authority of before.
     for replica in before.lines() {
-        space.cluster.kubectl(&["-n", SYSTEM, "wait", replica, "--for=delete", "--timeout=90s"]).await;
+        space.cluster.kubectl(&["-n", SYSTEM, "wait", replica, "--for=delete", "--timeout=180s"]).await;
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_job_is_recorded(space: &Namespace) {
     space.kubectl(&["create", "-f", JOB]).await;
     space.kubectl(&["wait", "job/plain-job", "--for=condition=Complete", "--timeout=180s"]).await;
     let recorded = space.run_items("plain-job", "calls").await.len();
-    space.kubectl(&["delete", "job", "plain-job", "--timeout=60s"]).await;
+    space.kubectl(&["delete", "job", "plain-job", "--timeout=180s"]).await;
     assert!(recorded > 0, "its call was recorded");
 }
 
@@ -150,7 +150,7 @@ async fn cert_managers_certificates_are_used_renewed_and_left_again() {
         for definition in &definitions {
             cluster.try_kubectl_with(&["apply", "-f", "-"], definition).await.expect("the definition can be made");
             let name = format!("crd/{}", definition["metadata"]["name"].as_str().expect("it has a name"));
-            cluster.kubectl(&["wait", &name, "--for=condition=Established", "--timeout=60s"]).await;
+            cluster.kubectl(&["wait", &name, "--for=condition=Established", "--timeout=180s"]).await;
         }
         let authority = Authority::new();
         cluster
@@ -174,7 +174,7 @@ async fn cert_managers_certificates_are_used_renewed_and_left_again() {
             .await;
         for definition in &definitions {
             let name = definition["metadata"]["name"].as_str().expect("it has a name");
-            cluster.kubectl(&["delete", "crd", name, "--timeout=60s"]).await;
+            cluster.kubectl(&["delete", "crd", name, "--timeout=180s"]).await;
         }
     })
     .await;

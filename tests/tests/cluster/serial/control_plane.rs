@@ -54,7 +54,7 @@ async fn another_replica_takes_over_when_the_leading_operator_dies() {
             space.until("agentrun/led", 120, "led by another", |run| went_on(run, done)).await;
         }
         every_trial_ran_once(&space, "led", &marker).await;
-        cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/agentrun-operator", "--timeout=120s"]).await;
+        cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/agentrun-operator", "--timeout=180s"]).await;
     })
     .await;
 }

@@ -29,10 +29,10 @@ async fn the_example_completes_on_postgresql_and_outlives_the_hubs_pod() {
 
                 let said = cluster.kubectl(&["-n", SYSTEM, "logs", "agentrun-hub-0"]).await;
                 assert!(!said.contains(Postgres::PASSWORD), "the password is in the hub's log: {said}");
-                cluster.kubectl(&["-n", SYSTEM, "delete", "pod", "agentrun-hub-0", "--timeout=60s"]).await;
-                cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "statefulset/agentrun-hub", "--timeout=120s"]).await;
+                cluster.kubectl(&["-n", SYSTEM, "delete", "pod", "agentrun-hub-0", "--timeout=180s"]).await;
+                cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "statefulset/agentrun-hub", "--timeout=180s"]).await;
                 assert_eq!(space.run_items("word-problems", "calls").await.len(), 80);
-                space.kubectl(&["delete", "agentrun", "word-problems", "--timeout=120s"]).await;
+                space.kubectl(&["delete", "agentrun", "word-problems", "--timeout=180s"]).await;
                 assert_eq!(server.count("calls"), 0, "a deleted run leaves nothing");
             })
             .await;

@@ -120,7 +120,7 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
                 assert!(space.cluster.kubectl(&["get", "--raw", &metrics]).await.contains("agentrun_hub_store_full 1"));
                 let late = space.get("agentrun/late").await;
                 assert!(late["status"]["trials"]["succeeded"].as_i64() < Some(3), "{:#}", late["status"]);
-                space.kubectl(&["delete", "agentrun", "early", "--timeout=100s"]).await;
+                space.kubectl(&["delete", "agentrun", "early", "--timeout=180s"]).await;
                 let ended = space.run_ends("late", 240).await;
                 let status = &ended["status"];
                 assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &3.into()), "{status:#}");

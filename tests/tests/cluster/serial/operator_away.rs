@@ -18,7 +18,7 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         space.create(&run).await;
         space.until("agentrun/unattended", 150, "under way", |run| run["status"]["trials"]["running"] == 1).await;
         scaled("0").await;
-        let gone = ["-n", SYSTEM, "wait", "pod", "--for=delete", "-l", "app.kubernetes.io/component=operator", "--timeout=90s"];
+        let gone = ["-n", SYSTEM, "wait", "pod", "--for=delete", "-l", "app.kubernetes.io/component=operator", "--timeout=180s"];
         cluster.kubectl(&gone).await;
 
         let pod = |labels: Value| {
