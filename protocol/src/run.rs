@@ -63,6 +63,9 @@ pub struct Observation {
     /// Pods that ended badly, each told at least once.
     #[serde(default)]
     pub pods: Vec<PodFailure>,
+    /// Whether the run is suspended and none of its pods runs any more: trials that they were at wait to be run again.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// How far the trials of a combo and chunk are, indexes as Kubernetes writes them (`0-4,7`). An index that a later Job tries again is told as that

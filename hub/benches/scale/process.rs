@@ -24,7 +24,8 @@ impl Program {
     /// # Errors
     /// It cannot be started.
     pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
-        let log = File::create(folder.join(format!("{name}.log")))?;
+        let log = folder.join(format!("{name}.log"));
+        let log = File::create(&log).with_context(|| format!("make {}", log.display()))?;
         command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         // Ctrl-C at the terminal ends the measurement, which still needs the operator to take back what it made.
         command.process_group(0);

@@ -39,7 +39,7 @@ impl Archive {
         let open = self.shelf().open(run).await?;
         let decide = |state: &mut RunState| {
             state.plan()?;
-            Ok(((), state.observe(&observation.pods, &observation.jobs, now)?))
+            Ok(((), state.observe(&observation, now)?))
         };
         self.shelf().commit(&open, 1024 * (observation.pods.len() + 1), decide).await?;
         self.settle(&open, None).await?;

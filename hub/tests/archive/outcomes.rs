@@ -3,7 +3,7 @@
 use agentrun_hub::archive::ArchiveError;
 use agentrun_llm::call::{CacheLayer, Outcome};
 use agentrun_protocol::{
-    run::{JobProgress, PodFailure},
+    run::{Aggregate, JobProgress, PodFailure},
     trial::{End, Output},
 };
 use bytes::Bytes;
@@ -23,6 +23,7 @@ both! {
     a_lost_trial_has_failed_when_no_try_is_left
     a_trial_without_an_end_is_tried_again_where_another_job_will
     without_an_exit_code_the_job_decides
+    what_a_suspended_run_was_at_waits_to_be_run_again
     the_jobs_whose_pods_may_go_are_told
     a_restart_between_end_and_score_loses_nothing
     a_ranking_is_that_of_one_machine
@@ -229,6 +230,22 @@ async fn without_an_exit_code_the_job_decides(rig: Rig) {
     assert_eq!(aggregate.finished, 2);
     assert_eq!(rig.trial("solver=m0", "q0").await.score, Some(1.0));
     assert_eq!(rig.trial("solver=m0", "q1").await.reason.as_deref(), Some("AgentExit"));
+}
+
+async fn what_a_suspended_run_was_at_waits_to_be_run_again(mut rig: Rig) {
+    rig.register().await;
+    rig.live(0, 0, "ended", "yes").await;
+    rig.claim(0, 1, "stopped").await;
+    let counts = |told: &Aggregate| ["succeeded", "running", "pending"].map(|state| told.status["trials"][state].as_u64().unwrap());
+    let all = counts(&rig.aggregate().await).iter().sum::<u64>();
+    assert_eq!(counts(&rig.aggregate().await), [1, 1, all - 2]);
+    assert_eq!(counts(&rig.stopped().await), [1, 0, all - 1]);
+    rig.reopen().await;
+    assert_eq!(counts(&rig.stopped().await), [1, 0, all - 1]);
+    rig.claim(0, 1, "another").await;
+    assert_eq!(counts(&rig.aggregate().await), [1, 1, all - 2]);
+    rig.live(0, 1, "another", "yes").await;
+    assert_eq!(counts(&rig.stopped().await), [2, 0, all - 2]);
 }
 
 async fn the_jobs_whose_pods_may_go_are_told(mut rig: Rig) {

@@ -75,8 +75,14 @@ impl Rig {
     }
 
     pub(crate) async fn observe(&self, jobs: Vec<JobProgress>, pods: Vec<PodFailure>, later: i64) -> Aggregate {
-        let observation = Observation { uid: UID.to_owned(), jobs, pods };
+        let observation = Observation { uid: UID.to_owned(), jobs, pods, stopped: false };
         self.archive.observe(NAMESPACE, NAME, observation, now() + SignedDuration::from_secs(later)).await.unwrap()
+    }
+
+    /// As an operator that has suspended the run, and sees none of its pods any more.
+    pub(crate) async fn stopped(&self) -> Aggregate {
+        let observation = Observation { uid: UID.to_owned(), stopped: true, ..Observation::default() };
+        self.archive.observe(NAMESPACE, NAME, observation, now()).await.unwrap()
     }
 
     pub(crate) async fn aggregate(&self) -> Aggregate {

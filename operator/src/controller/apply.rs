@@ -106,7 +106,7 @@ pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting]) -> Resu
         return Ok(());
     }
     let pods = given_up.iter().map(Waiting::failure).collect();
-    let observation = Observation { uid: run.uid.clone(), jobs: Vec::new(), pods };
+    let observation = Observation { uid: run.uid.clone(), pods, ..Observation::default() };
     if let Err(error) = context.hub.observe(&run.namespace, &run.name, &observation).await {
         tracing::warn!(error = error.sentence(), "could not tell the hub of pods that do not start");
         return Ok(());

@@ -190,7 +190,8 @@ async fn sums(context: &Context, run: &Run, jobs: &BTreeMap<Place, JobView>, mem
     context.failed.told(&run.namespace, &run.name, &stopped);
     let retries = run.spec.as_ref().map_or(0, |spec| u64::try_from(spec.limits.retries).unwrap_or_default());
     let told = pods.iter().map(|pod| pod.failure.clone()).collect();
-    let observation = Observation { uid: run.uid.clone(), jobs: again::progress(jobs, retries), pods: told };
+    let stopped = run.spec.as_ref().is_ok_and(|spec| spec.suspend) && jobs.values().all(|job| job.active == 0);
+    let observation = Observation { uid: run.uid.clone(), jobs: again::progress(jobs, retries), pods: told, stopped };
     match context.hub.observe(&run.namespace, &run.name, &observation).await {
         Ok(told) => {
             note_told(context, run, memory, &pods);

@@ -1,10 +1,12 @@
 //! The hub's API as a reader meets it: through the API server's service proxy.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Cluster, Namespace, SYSTEM};
+use super::{Cluster, Namespace, PATIENCE, SYSTEM};
 
 impl Cluster {
     /// Asks the hub for `path` with a token; gives the status and the body.
@@ -129,5 +131,21 @@ impl Namespace {
                 None => return items,
             }
         }
+    }
+
+    /// Waits until the hub has so many of a run's calls: their answers were stored before.
+    ///
+    /// # Panics
+    /// It has not within minutes.
+    pub async fn calls_are_recorded(&self, run: &str, calls: usize) {
+        // The hub does not know it before.
+        self.until(&format!("agentrun/{run}"), PATIENCE, "begun", |run| run["status"]["dataset"].is_object()).await;
+        let recorded = async {
+            while self.run_items(run, "calls").await.len() < calls {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(PATIENCE), recorded).await;
+        ended.unwrap_or_else(|_| panic!("{run} has not made {calls} calls within {PATIENCE} s"));
     }
 }

@@ -1,6 +1,6 @@
 //! What goes wrong around an agent: its image, its pod, its namespace.
 
-use agentrun_tests::cluster::{Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, with_namespace};
 use serde_json::{Value, json};
 
 const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
@@ -32,9 +32,8 @@ async fn an_image_that_does_not_exist_fails_the_run_with_one_event() {
 async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
     with_namespace("deleted-pod", async |space| {
         let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]);
-        let question = format!("{}: held", space.name);
-        space.create(&agent_run("robust", &["gpt-4.1-mini"], &[&question], pod)).await;
-        Provider(space.cluster).until(&space.name, 1, 120).await;
+        space.create(&agent_run("robust", &["gpt-4.1-mini"], &["deleted pod: held"], pod)).await;
+        space.calls_are_recorded("robust", 1).await;
         space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=20", "--wait=false"]).await;
         let ended = space.run_ends("robust", 180).await;
         assert_eq!(
@@ -54,11 +53,10 @@ async fn a_deleted_pod_whose_agent_ignores_sigterm_is_tried_again() {
     with_namespace("deaf-agent", async |space| {
         let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "deaf-answer"]);
         pod["terminationGracePeriodSeconds"] = json!(3);
-        let questions = [format!("{}: a", space.name), format!("{}: b held", space.name)];
-        let mut run = agent_run("deaf", &["gpt-4.1-mini"], &questions.each_ref().map(String::as_str), pod);
+        let mut run = agent_run("deaf", &["gpt-4.1-mini"], &["deaf agent: a", "deaf agent: b held"], pod);
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 1});
         space.create(&run).await;
-        Provider(space.cluster).until(&space.name, 2, 120).await;
+        space.calls_are_recorded("deaf", 2).await;
         let pods = "agentrun.dev/run=deaf,batch.kubernetes.io/job-completion-index=1";
         space.kubectl(&["delete", "pod", "-l", pods, "--wait=false"]).await;
         let ended = space.run_ends("deaf", 240).await;

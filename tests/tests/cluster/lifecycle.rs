@@ -22,6 +22,7 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
         space.until("agentrun/pausing", 150, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+        space.calls_are_recorded("pausing", 2).await;
         space.kubectl(&["patch", "agentrun", "pausing", "--type=merge", "-p", r#"{"spec": {"suspend": true}}"#]).await;
         let paused = space
             .until("agentrun/pausing", 60, "suspended", |run| {

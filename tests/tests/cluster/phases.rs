@@ -84,6 +84,7 @@ async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source()
         for name in ["kept", "dropped"] {
             space.create(&waiting(name)).await;
             space.until(&format!("agentrun/{name}"), 120, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+            space.calls_are_recorded(name, 2).await;
             patch(&space, name, json!({"suspend": true})).await.expect("a run can be suspended");
             let stopped = |run: &Value| phase(run) == "Suspended" && run["status"]["trials"]["running"] == 0;
             space.until(&format!("agentrun/{name}"), 60, "suspended", stopped).await;

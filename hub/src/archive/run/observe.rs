@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agentrun_eval::trial::{Failure, FailureReason, Observation, TrialState};
-use agentrun_protocol::run::{Interruption, JobProgress, PodFailure};
+use agentrun_protocol::run::{self, Interruption, JobProgress, PodFailure};
 use jiff::Timestamp;
 
 use super::{Changes, RunState, Said, Stands};
@@ -23,11 +23,11 @@ impl RunState {
     ///
     /// # Errors
     /// A reason that is none. Pods and Jobs of trials that the run has not are left out.
-    pub(crate) fn observe(&mut self, pods: &[PodFailure], jobs: &[JobProgress], now: Timestamp) -> Result<Changes, ArchiveError> {
+    pub(crate) fn observe(&mut self, seen: &run::Observation, now: Timestamp) -> Result<Changes, ArchiveError> {
         let mut changes = Changes::default();
-        let told = pods.iter().map(|pod| reason(&pod.reason).map(|reason| (pod, reason))).collect::<Result<Vec<_>, _>>()?;
+        let told = seen.pods.iter().map(|pod| reason(&pod.reason).map(|reason| (pod, reason))).collect::<Result<Vec<_>, _>>()?;
         // Jobs first: whether a pod that failed is tried again, they say.
-        jobs.iter().for_each(|job| self.count(job, now));
+        seen.jobs.iter().for_each(|job| self.count(job, now));
         for (pod, reason) in told {
             let message = pod.message.chars().take(MESSAGE_CHARS).collect();
             self.pod_failed(pod, Failure { reason, message }, now, &mut changes);
@@ -35,6 +35,9 @@ impl RunState {
         let counted: Vec<u64> = self.counted.keys().filter(|trial| !self.lost.contains(trial)).copied().collect();
         for trial in counted {
             self.judge_counted(trial, now, &mut changes);
+        }
+        if seen.stopped {
+            self.rest();
         }
         if !changes.is_empty() {
             self.note_activity(now, &mut changes);
@@ -71,6 +74,16 @@ impl RunState {
             self.counted.entry(trial).or_insert((counted, now));
         }
         self.jobs.insert((job.combo, job.chunk), said);
+    }
+
+    /// Nothing runs: a trial whose pods did not come to their end waits for another.
+    fn rest(&mut self) {
+        let has_ended = |id: &i64| self.attempts.get(id).is_some_and(|attempt| attempt.end.is_some());
+        let open = self.trials.iter().filter(|(_, trial)| trial.stands == Stands::Open && !trial.attempts.iter().any(has_ended));
+        let running = open.map(|(trial, _)| *trial).filter(|trial| self.state_of(*trial) == Some(&TrialState::Running));
+        for trial in running.collect::<Vec<_>>() {
+            self.observe_trial(trial, Observation::bare(TrialState::Pending));
+        }
     }
 
     /// A lost trial does not wait to be tried again any more.

@@ -30,6 +30,9 @@ async fn a_trial_whose_sidecar_died_at_its_very_end_is_tried_again() {
                 space.until(name.trim(), 60, "ended", |pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))).await;
             })
             .await;
+        let is_ready = |job: &Value| job["status"]["ready"] == 1;
+        space.until("job/late-c0-k0-r1", 120, "at its second try", is_ready).await;
+        space.release("late").await;
         let ended = space.run_ends("late", 240).await;
         let status = &ended["status"];
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &1.into()), "{status:#}");
