@@ -76,10 +76,9 @@ impl RunState {
         self.jobs.insert((job.combo, job.chunk), said);
     }
 
-    /// Nothing runs: a trial whose pods did not come to their end waits for another.
+    /// Nothing runs: a trial without a result waits for another pod, unless an output of it waits for its score.
     fn rest(&mut self) {
-        let has_ended = |id: &i64| self.attempts.get(id).is_some_and(|attempt| attempt.end.is_some());
-        let open = self.trials.iter().filter(|(_, trial)| trial.stands == Stands::Open && !trial.attempts.iter().any(has_ended));
+        let open = self.trials.iter().filter(|(trial, entry)| entry.stands == Stands::Open && !self.to_score.contains_key(trial));
         let running = open.map(|(trial, _)| *trial).filter(|trial| self.state_of(*trial) == Some(&TrialState::Running));
         for trial in running.collect::<Vec<_>>() {
             self.observe_trial(trial, Observation::bare(TrialState::Pending));
