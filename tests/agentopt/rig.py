@@ -10,6 +10,7 @@ import unittest
 import urllib.request
 
 import httpx
+from agentopt import LLMTracker
 
 PROGRAMS = os.environ["PROGRAMS"]
 HOSTS = ["api.openai.com", "api.anthropic.com"]
@@ -79,6 +80,12 @@ class Case(unittest.TestCase):
         self.addCleanup(lambda: self.assertEqual(self.gateway.stop(), 0))
         os.environ["AGENTOPT_GATEWAY_URL"] = self.gateway.url
         self.addCleanup(os.environ.pop, "AGENTOPT_GATEWAY_URL")
+
+
+def write_certificates():
+    """Has AgentOpt's client write its file of certificates for this gateway, which its first session does: in threads, others read it half written."""
+    with LLMTracker() as tracker, tracker.track():
+        pass
 
 
 def body(model, prompt, **more):

@@ -11,7 +11,7 @@ import agentopt
 import httpx
 from agentopt import LLMTracker, ModelSelector
 
-from rig import Case, ask, body
+from rig import Case, ask, body, write_certificates
 
 RIGHT, WRONG, OTHER = "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"
 DATASET = [(f"question {number}", f"answer {number}") for number in range(4)]
@@ -56,6 +56,7 @@ class Selection(Case):
         self.origin.rules([*rules, {"contains": ["solve "], "text": "I do not know"}, {"contains": ["plan "], "text": "think"}])
 
     def select(self, method, parallel=False, agent=Agent, models=(RIGHT, WRONG), dataset=DATASET, **more):
+        write_certificates()
         tracker = LLMTracker()
         roles = {"planner": list(models), "solver": list(reversed(models))}
         with warnings.catch_warnings():

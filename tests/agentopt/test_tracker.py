@@ -13,7 +13,7 @@ import agentopt
 import httpx
 from agentopt import LLMTracker
 
-from rig import AGENT, Case, ask, body
+from rig import AGENT, Case, ask, body, write_certificates
 
 
 class Tracker(Case):
@@ -110,6 +110,7 @@ class Tracker(Case):
             with tracker.track(data_id=f"q{number}"):
                 ask(f"{number}")
 
+        write_certificates()
         with LLMTracker() as tracker:
             threads = [threading.Thread(target=contextvars.copy_context().run, args=(one, tracker, number)) for number in range(20)]
             for thread in threads:
