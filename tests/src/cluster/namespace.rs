@@ -35,6 +35,8 @@ pub async fn with_namespace_alone<F: Future<Output = ()>>(name: &str, test: impl
     let cluster = Cluster::get();
     let _turn = cluster.alone().await;
     in_namespace(cluster, name, test).await;
+    // What the test broke is whole again; the next test finds it so.
+    cluster.admits().await;
 }
 
 async fn in_namespace<F: Future<Output = ()>>(cluster: &'static Cluster, name: &str, test: impl FnOnce(Namespace) -> F) {

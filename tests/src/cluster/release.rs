@@ -1,16 +1,34 @@
 //! The installed release, with other values for a while.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures::FutureExt;
 
-use super::{Cluster, SYSTEM};
+use super::{Cluster, PATIENCE, SYSTEM};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/agentrun");
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster/agentrun.yaml");
 /// For every pod of the release to be replaced on a machine that does other things too.
 const TIMEOUT: &str = "300s";
 
 impl Cluster {
+    /// Waits until admission answers: its Service leads nowhere for a moment after its pods have become ready.
+    ///
+    /// # Panics
+    /// It does not within minutes.
+    pub async fn admits(&self) {
+        let mut complaint = String::new();
+        let admitted = async {
+            while let Err(error) = self.try_kubectl(&["-n", "default", "create", "--dry-run=server", "-f", EXAMPLE]).await {
+                complaint = error;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(PATIENCE), admitted).await;
+        assert!(ended.is_ok(), "admission does not answer after {PATIENCE} s: {complaint}");
+    }
+
     /// Upgrades the release to the same values but for these, each `KEY=VALUE`, and waits until all of it is ready.
     ///
     /// # Errors
