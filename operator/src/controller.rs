@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod cleanup;
+pub mod collection;
 pub mod held_up;
 pub mod observe;
 pub mod plan;

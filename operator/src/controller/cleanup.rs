@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::plan::notes::Note;
-use super::{Error, apply};
+use super::{Error, apply, collection};
 use crate::context::Context;
 use crate::objects::labels;
 use crate::run::Run;
@@ -70,10 +70,10 @@ pub async fn clean(context: &Context, run: &Run, jobs: &[bool], now: Timestamp) 
 }
 
 async fn delete_jobs(context: &Context, run: &Run) -> Result<(), Error> {
-    let api: Api<Job> = Api::namespaced(context.clients.patient.clone(), &run.namespace);
     context.metrics.wrote("deletecollection", "jobs");
-    let params = ListParams::default().labels(&labels::of_run(&run.name));
-    api.delete_collection(&DeleteParams::foreground(), &params).await.map_err(|source| Error::Job(Box::new(source)))?;
+    let which = ListParams::default().labels(&labels::of_run(&run.name));
+    let deleted = collection::delete::<Job>(&context.clients.patient, &run.namespace, &DeleteParams::foreground(), &which).await;
+    deleted.map_err(|source| Error::Job(Box::new(source)))?;
     Ok(())
 }
 

@@ -1,17 +1,15 @@
 //! Pods that are of no more use go, beside the looks: the API server deletes a collection pod by pod, which takes it seconds for a thousand.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 use tokio::task::JoinHandle;
 
-use super::Error;
 use super::plan::harvest::{self, Collected, Collection};
 use super::plan::{Observed, done};
+use super::{Error, collection};
 use crate::context::{Context, Memory};
-use crate::metrics::Metrics;
 use crate::objects::job::Place;
 use crate::objects::labels;
 use crate::run::Run;
@@ -111,8 +109,7 @@ pub async fn sweep(context: &Context, run: &Run, observed: &Observed, memory: &m
 /// # Errors
 /// The API server's.
 pub async fn of_waiting(context: &Context, run: &Run, pods: Vec<(Place, u64)>) -> Result<(), Error> {
-    let api = Api::namespaced(context.clients.patient.clone(), &run.namespace);
-    let removed = remove(api, context.metrics.clone(), selected(run, pods, PENDING)).await;
+    let removed = removing(context, run, selected(run, pods, PENDING)).await;
     removed.map_err(|source| Error::Pods(Box::new(source)))
 }
 
@@ -129,16 +126,19 @@ fn selected(run: &Run, mut pods: Vec<(Place, u64)>, phase: &'static str) -> Vec<
 }
 
 fn start(context: &Context, run: &Run, selections: Vec<Selection>) -> JoinHandle<Result<(), kube::Error>> {
-    let api = Api::namespaced(context.clients.patient.clone(), &run.namespace);
-    tokio::spawn(remove(api, context.metrics.clone(), selections))
+    tokio::spawn(removing(context, run, selections))
 }
 
-async fn remove(api: Api<Pod>, metrics: Arc<Metrics>, selections: Vec<Selection>) -> Result<(), kube::Error> {
-    for (selector, phase) in selections {
-        metrics.wrote("deletecollection", "pods");
-        api.delete_collection(&DeleteParams::background(), &ListParams::default().labels(&selector).fields(phase)).await?;
+fn removing(context: &Context, run: &Run, selections: Vec<Selection>) -> impl Future<Output = Result<(), kube::Error>> + use<> {
+    let (client, namespace, metrics) = (context.clients.patient.clone(), run.namespace.clone(), context.metrics.clone());
+    async move {
+        for (selector, phase) in selections {
+            metrics.wrote("deletecollection", "pods");
+            let which = ListParams::default().labels(&selector).fields(phase);
+            collection::delete::<Pod>(&client, &namespace, &DeleteParams::background(), &which).await?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether no removal is under way. Of one that has ended it is noted what it did; what it did not is to be done again.
