@@ -23,3 +23,20 @@ where
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static(LEAST));
     client.request::<IgnoredAny>(request).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_deleted_is_not_read_and_a_refusal_is() {
+        let client = crate::testing::answering(vec![("/api/v1/namespaces/evals/pods", 200, json!({"items": "whatever they are"}))]);
+        let (params, which) = (DeleteParams::background(), ListParams::default().labels("agentrun.dev/run=math"));
+        delete::<Pod>(&client, "evals", &params, &which).await.unwrap();
+        let refused = delete::<Pod>(&client, "others", &params, &which).await.unwrap_err();
+        assert!(matches!(&refused, Error::Api(status) if status.code == 404), "{refused:?}");
+    }
+}
