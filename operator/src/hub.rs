@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
+use crate::client::answered_within;
+
 /// The longest that the hub may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest that the hub may be silent.
@@ -195,14 +197,11 @@ impl Hub {
         let mut config = kube::Config::new(url);
         config.root_cert = Some(roots.map_err(|error| HubError::Authority(error.to_string()))?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(ANSWER_TIMEOUT);
-        config.reset_reader_on_write = true;
-        config.write_timeout = Some(ANSWER_TIMEOUT);
         config.default_retry = false;
         config.tls_server_name = self.address.server_name.clone();
         let token_file = self.address.token_file.to_string_lossy().into_owned();
         config.auth_info = AuthInfo { token_file: Some(token_file), ..AuthInfo::default() };
-        kube::Client::try_from(config).map(Client).map_err(|error| HubError::Client(Box::new(error)))
+        answered_within(ANSWER_TIMEOUT, config).map(Client).map_err(|error| HubError::Client(Box::new(error)))
     }
 }
 

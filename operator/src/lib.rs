@@ -8,6 +8,7 @@ pub mod admin;
 pub mod args;
 pub mod busy;
 pub mod certificates;
+pub mod client;
 pub mod conditions;
 pub mod context;
 pub mod controller;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{Args, CertificateMode};
 use crate::certificates::{self, Certificates};
+use crate::client::answered_within;
 use crate::context::{Clients, Context};
 use crate::controller::plan::Settings;
 use crate::controller::watch::{Watches, watch_runs};
@@ -130,15 +131,6 @@ fn needed(
     })
 }
 
-/// A client whose requests fail where the API server is silent for so long.
-fn answered_within(time: Duration, mut config: Config) -> Result<Client, kube::Error> {
-    config.read_timeout = Some(time);
-    // Not from when the connection went idle.
-    config.reset_reader_on_write = true;
-    config.write_timeout = Some(time);
-    Client::try_from(config)
-}
-
 /// Waits for the lead, and reconciles while this replica has it.
 async fn lead(
     args: &Args,
@@ -252,21 +244,4 @@ fn read(path: &PathBuf) -> Result<String, StartError> {
 fn random_identity() -> String {
     let started = jiff::Timestamp::now().as_nanosecond();
     format!("{}-{}-{started}", agentrun_protocol::names::MANAGER, std::process::id())
-}
-
-#[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::Namespace;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_request_that_is_never_answered_fails() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = silent.local_addr().unwrap();
-        let config = Config::new(format!("http://{address}").parse().unwrap());
-        let client = answered_within(Duration::from_millis(50), config).unwrap();
-        let asked = kube::Api::<Namespace>::all(client);
-        tokio::time::timeout(Duration::from_secs(60), asked.get("default")).await.expect("it gives up").unwrap_err();
-    }
 }
