@@ -12,6 +12,7 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use serde_json::Value;
 
+use crate::controller::held_up::Inquiry;
 use crate::controller::plan::waiting::Waiting;
 use crate::controller::plan::{Refused, Settings, Templates};
 use crate::controller::removal::Removal;
@@ -73,14 +74,16 @@ pub struct Memory {
     pub told: Vec<(Place, u64)>,
     /// When failed pods were last removed.
     pub removed_at: Option<Instant>,
-    /// Pods that did not start when it was last looked.
+    /// What is being asked about what holds the run up.
+    pub inquiry: Option<Inquiry>,
+    /// Pods that did not start when it was last asked.
     pub waiting: Vec<Waiting>,
-    /// What the API server did not take when it was last looked.
+    /// What the API server did not take when it was last asked.
     pub refused: Option<Refused>,
-    /// Whether the run's namespace was being deleted when it was last looked.
+    /// Whether the run's namespace is being deleted.
     pub is_namespace_ending: bool,
-    /// When it was last looked.
-    pub looked_at: Option<Instant>,
+    /// When it was last asked.
+    pub asked_at: Option<Instant>,
     /// Of Jobs that lacked pods then, by their uid: how many they had made.
     pub pods_made: BTreeMap<String, u64>,
     /// When the pods of the scoring Job were last looked at, and what was wrong with them.

@@ -26,6 +26,8 @@ use crate::run::Run;
 
 /// A look is over after so long, whatever hangs.
 const LOOK_SECONDS: u64 = 150;
+/// When to look again for what is expected at any moment.
+const SOON: Duration = Duration::from_secs(1);
 /// The longest pause after failed looks.
 const MAX_PAUSE: Duration = Duration::from_secs(120);
 
@@ -156,7 +158,7 @@ async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory)
         observed.refused = Some(refused);
         plan = plan::plan(run, &observed, context.settings, &*context.templates, now);
     }
-    apply::give_up(context, run, &plan.give_up).await?;
+    apply::give_up(context, run, &plan.give_up, memory).await?;
     let idle = plan.again.is_none() || observed.jobs.values().all(|job| job.active == 0);
     removal::harvest(context, run, &observed, memory, idle).await?;
     let is_written = if is_first { false } else { apply::status(context, run, &plan, memory).await? };
@@ -174,7 +176,8 @@ async fn turn(context: &Context, run: &Run, memory: &mut crate::context::Memory)
             return Ok((Some(Duration::from_secs(2)), hub_seconds));
         }
     }
-    let again = if is_written { plan.again } else { Some(plan.again.unwrap_or(Duration::from_secs(1))) };
+    let again = if is_written { plan.again } else { Some(plan.again.unwrap_or(SOON)) };
+    let again = if memory.inquiry.is_some() { again.map(|again| again.min(SOON)) } else { again };
     Ok((again, hub_seconds))
 }
 

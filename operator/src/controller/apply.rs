@@ -101,7 +101,7 @@ async fn taken(api: &Api<Job>, run: &Run, job: &Job) -> Result<Option<Refused>, 
 ///
 /// # Errors
 /// The API server's. Without the hub they stay as they are.
-pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting]) -> Result<(), Error> {
+pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting], memory: &mut Memory) -> Result<(), Error> {
     if given_up.is_empty() {
         return Ok(());
     }
@@ -111,6 +111,9 @@ pub async fn give_up(context: &Context, run: &Run, given_up: &[Waiting]) -> Resu
         tracing::warn!(error = error.sentence(), "could not tell the hub of pods that do not start");
         return Ok(());
     }
+    // The pods that take their place wait from the beginning: nobody answers for them with what was asked before.
+    memory.waiting.retain(|waiting| !given_up.contains(waiting));
+    memory.inquiry = None;
     let pods = given_up.iter().map(|waiting| (waiting.place, waiting.own)).collect();
     removal::of_waiting(context, run, pods).await
 }
