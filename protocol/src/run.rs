@@ -82,9 +82,6 @@ pub struct JobProgress {
     /// Indexes that Kubernetes has given up.
     #[serde(default)]
     pub failed: String,
-    /// Pods that run.
-    #[serde(default)]
-    pub active: u64,
     /// Whether [`Aggregate::lost`] of these will be tried again. Otherwise what is lost has failed.
     #[serde(default)]
     pub again: bool,

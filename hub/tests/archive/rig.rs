@@ -161,7 +161,7 @@ pub(crate) fn end(last_sequence: u64) -> End {
 }
 
 pub(crate) fn job(combo: u64, succeeded: &str, failed: &str) -> JobProgress {
-    JobProgress { combo, chunk: 0, succeeded: succeeded.to_owned(), failed: failed.to_owned(), active: 0, again: false }
+    JobProgress { combo, chunk: 0, succeeded: succeeded.to_owned(), failed: failed.to_owned(), again: false }
 }
 
 pub(crate) fn failure(combo: u64, index: u64, pod: &str, reason: &str) -> PodFailure {

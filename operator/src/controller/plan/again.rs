@@ -14,20 +14,18 @@ use crate::ranges::Ranges;
 
 /// How far the trials of each combo and chunk are, each as the last Job that tries it has it.
 pub fn progress(jobs: &BTreeMap<Place, JobView>, retries: u64) -> Vec<JobProgress> {
-    let mut told: BTreeMap<Place, (Ranges, Ranges, u64, u64)> = BTreeMap::new();
+    let mut told: BTreeMap<Place, (Ranges, Ranges, u64)> = BTreeMap::new();
     for (place, job) in jobs {
-        let (succeeded, failed, active, rounds) = told.entry(place.of_first()).or_default();
+        let (succeeded, failed, rounds) = told.entry(place.of_first()).or_default();
         *succeeded = succeeded.without(&job.cells).union(&job.succeeded);
         *failed = failed.without(&job.cells).union(&job.failed);
-        *active += job.active;
         *rounds = (*rounds).max(place.round);
     }
-    let told = told.into_iter().map(|(place, (succeeded, failed, active, rounds))| JobProgress {
+    let told = told.into_iter().map(|(place, (succeeded, failed, rounds))| JobProgress {
         combo: place.combo,
         chunk: place.chunk,
         succeeded: succeeded.to_string(),
         failed: failed.to_string(),
-        active,
         again: rounds < retries,
     });
     told.collect()
