@@ -1,7 +1,7 @@
 //! The gateway: a long-lived proxy whose sessions are opened, and whose records are read, over HTTP. The requests are those of AgentOpt's
 //! daemon, so that its client works with this one.
 //!
-//! [`routes`] says which requests there are.
+//! `routes` says which requests there are.
 
 mod access;
 mod body;

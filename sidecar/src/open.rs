@@ -43,7 +43,7 @@ impl OpenSession {
     }
 
     /// Opens the entrance for clients that were made to resolve LLM hosts to `address`: TLS from the first byte, for whom its server name says.
-    /// Returns where it listens. Give [`CaptureMode::Dns`] in the configuration, else upstream names may be looked up in the `/etc/hosts` that
+    /// Returns where it listens. Give [`crate::CaptureMode::Dns`] in the configuration, else upstream names may be looked up in the `/etc/hosts` that
     /// leads here.
     pub async fn open_dns(&mut self, address: SocketAddr) -> Result<SocketAddr, ListenError> {
         let port = listen(address).await?;
