@@ -28,8 +28,10 @@ pub use resource::{agent_pod_spec, agent_run, restricted};
 /// The namespace that the chart is installed in.
 pub const SYSTEM: &str = "agentrun-system";
 
-/// Seconds that anything is given at least: a busy machine is no failure.
-const PATIENCE: u64 = 200;
+/// Seconds that anything is given: a busy machine is no failure.
+const PATIENCE: u64 = 300;
+/// Seconds that a run is given to end: some wait for images that are not there, or are tried again and again.
+const RUN_PATIENCE: u64 = 900;
 
 /// The running cluster.
 #[derive(Debug)]

@@ -139,7 +139,7 @@ impl Namespace {
     /// It has not within minutes.
     pub async fn calls_are_recorded(&self, run: &str, calls: usize) {
         // The hub does not know it before.
-        self.until(&format!("agentrun/{run}"), PATIENCE, "begun", |run| run["status"]["dataset"].is_object()).await;
+        self.until(&format!("agentrun/{run}"), "begun", |run| run["status"]["dataset"].is_object()).await;
         let recorded = async {
             while self.run_items(run, "calls").await.len() < calls {
                 tokio::time::sleep(Duration::from_millis(500)).await;

@@ -83,7 +83,19 @@ impl Cluster {
     ///
     /// # Panics
     /// It does not become so in time; the message has the object's last state.
-    pub async fn until(&self, namespace: &str, object: &str, seconds: u64, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+    pub async fn until(&self, namespace: &str, object: &str, what: &str, is_so: impl FnMut(&Value) -> bool) -> Value {
+        self.within(PATIENCE, namespace, object, what, is_so).await
+    }
+
+    /// [`Cluster::until`], with so many seconds for it.
+    pub(super) async fn within(
+        &self,
+        seconds: u64,
+        namespace: &str,
+        object: &str,
+        what: &str,
+        mut is_so: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
         let watching = async {
             loop {
@@ -101,7 +113,6 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
-        let seconds = seconds.max(PATIENCE);
         let ended = tokio::time::timeout(Duration::from_secs(seconds), watching).await;
         assert!(ended.is_ok(), "{object} in {namespace} is not {what} after {seconds} s: {last:#}");
         last

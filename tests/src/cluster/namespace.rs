@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::{Cluster, PATIENCE, collect};
+use super::{Cluster, PATIENCE, RUN_PATIENCE, collect};
 
 /// A namespace that enforces Pod Security *restricted*.
 #[derive(Clone, Debug)]
@@ -105,17 +105,17 @@ impl Namespace {
     ///
     /// # Panics
     /// See [`Cluster::until`].
-    pub async fn until(&self, object: &str, seconds: u64, what: &str, is_so: impl FnMut(&Value) -> bool) -> Value {
-        self.cluster.until(&self.name, object, seconds, what, is_so).await
+    pub async fn until(&self, object: &str, what: &str, is_so: impl FnMut(&Value) -> bool) -> Value {
+        self.cluster.until(&self.name, object, what, is_so).await
     }
 
     /// Waits until an AgentRun has ended, Complete or Failed, and gives it.
     ///
     /// # Panics
     /// It does not end in time.
-    pub async fn run_ends(&self, name: &str, seconds: u64) -> Value {
+    pub async fn run_ends(&self, name: &str) -> Value {
         let ended = |run: &Value| matches!(run["status"]["phase"].as_str(), Some("Complete" | "Failed"));
-        self.until(&format!("agentrun/{name}"), seconds, "ended", ended).await
+        self.cluster.within(RUN_PATIENCE, &self.name, &format!("agentrun/{name}"), "ended", ended).await
     }
 
     /// A condition of a run, as in `True/Running`; empty where it has none.

@@ -110,10 +110,10 @@ impl Cluster {
     /// The operator's pod that leads.
     ///
     /// # Panics
-    /// None does within a minute.
+    /// None does within minutes.
     pub async fn leader(&self, other_than: &str) -> String {
         let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
         let leads = |lease: &Value| !holder(lease).is_empty() && holder(lease) != other_than;
-        holder(&self.until(SYSTEM, "lease/agentrun-operator", 60, "held by another", leads).await)
+        holder(&self.until(SYSTEM, "lease/agentrun-operator", "held by another", leads).await)
     }
 }

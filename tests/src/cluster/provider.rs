@@ -46,8 +46,8 @@ impl Provider {
     /// Waits until it has been asked so often with `text`; gives how often each distinct call was received.
     ///
     /// # Panics
-    /// It is not within that time.
-    pub async fn until(self, text: &str, calls: usize, seconds: u64) -> BTreeMap<(String, String, String), usize> {
+    /// It is not within minutes.
+    pub async fn until(self, text: &str, calls: usize) -> BTreeMap<(String, String, String), usize> {
         let asked = async {
             loop {
                 let counts = self.counts(text).await;
@@ -57,9 +57,8 @@ impl Provider {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
-        let seconds = seconds.max(PATIENCE);
-        let ended = tokio::time::timeout(Duration::from_secs(seconds), asked).await;
-        ended.unwrap_or_else(|_| panic!("{text:?} was not asked {calls} times within {seconds} s"))
+        let ended = tokio::time::timeout(Duration::from_secs(PATIENCE), asked).await;
+        ended.unwrap_or_else(|_| panic!("{text:?} was not asked {calls} times within {PATIENCE} s"))
     }
 
     /// How often each distinct call whose body holds `text` was received: by host, path and body.

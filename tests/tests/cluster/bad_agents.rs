@@ -40,7 +40,7 @@ async fn each_failure_of_the_agent_has_its_reason_scores_zero_and_is_not_tried_a
         }
         let mut wrong = Vec::new();
         for (name, _, reason, word) in WAYS {
-            let run = space.run_ends(name, 180).await;
+            let run = space.run_ends(name).await;
             let status = &run["status"];
             let failure = &status["failures"][0];
             let told = failure["reason"] == reason && failure["message"].as_str().unwrap_or_default().contains(word);
@@ -61,7 +61,7 @@ async fn an_agent_that_makes_no_call_is_unobserved() {
         let mut pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]);
         pod["containers"][0]["env"] = json!([{"name": "NO_CALL", "value": "1"}]);
         space.create(&agent_run("silent", &["gpt-4.1-mini"], &["no call"], pod)).await;
-        let run = space.run_ends("silent", 120).await;
+        let run = space.run_ends("silent").await;
         assert_eq!(run["status"]["trials"]["unobserved"], 1, "{:#}", run["status"]);
         assert_eq!(run["status"]["results"], Value::Null, "nothing is ranked: {:#}", run["status"]);
     })

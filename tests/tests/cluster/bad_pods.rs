@@ -115,7 +115,7 @@ async fn a_pod_whose_sidecar_never_starts_can_be_deleted() {
         made["spec"]["terminationGracePeriodSeconds"] = json!(5);
         space.create(&made).await;
         let runs = |pod: &Value| pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object();
-        let stuck = space.until("pod/stuck", 90, "with a running sidecar", runs).await;
+        let stuck = space.until("pod/stuck", "with a running sidecar", runs).await;
         assert_eq!(stuck["status"]["phase"], "Pending", "{:#}", stuck["status"]);
         space.kubectl(&["delete", "pod", "stuck", "--timeout=180s"]).await;
     })
@@ -153,7 +153,7 @@ async fn a_hard_pod_is_seen_from_its_first_init_container_on() {
         manifest["spec"]["containers"] = json!([ask("main")]);
         space.create(&manifest).await;
         let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-        let made = space.until("pod/hard", 120, "ended", ended).await;
+        let made = space.until("pod/hard", "ended", ended).await;
         assert_eq!(made["status"]["phase"], "Succeeded", "{:#}", made["status"]);
         assert_eq!(made["spec"]["initContainers"][0]["name"], "agentrun-sidecar");
         let calls = space.run_items("pods", "calls").await;

@@ -227,7 +227,7 @@ async fn what_has_run_is_fixed() {
 async fn a_list_shows_how_far_a_run_is_and_what_leads() {
     with_namespace("definition-columns", async |space| {
         space.create(&with(good(), &json!({"spec": {"suspend": true}}))).await;
-        space.until("agentrun/definition", 60, "suspended", |run| run["status"]["phase"] == "Suspended").await;
+        space.until("agentrun/definition", "suspended", |run| run["status"]["phase"] == "Suspended").await;
         let shown = space.kubectl(&["get", "ar"]).await;
         let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["NAME", "PHASE", "TRIALS", "BEST", "SCORE", "SPENT", "AGE"]);

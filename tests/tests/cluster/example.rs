@@ -60,7 +60,7 @@ pub(crate) async fn completes(space: &Namespace) {
     }
 
     space.kubectl(&["apply", "-f", MANIFEST]).await;
-    let run = space.run_ends("word-problems", 240).await;
+    let run = space.run_ends("word-problems").await;
     let status = &run["status"];
     assert_eq!(status["phase"], "Complete", "{status:#}");
     assert_eq!(status["trials"]["succeeded"], 40, "{status:#}");

@@ -78,7 +78,7 @@ async fn idle_pod(space: &Namespace, name: &str, labels: Value, annotations: Val
     spec["terminationGracePeriodSeconds"] = json!(1);
     let metadata = json!({"name": name, "labels": labels, "annotations": annotations});
     space.create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
-    space.until(&format!("pod/{name}"), 120, "running", |pod| pod["status"]["phase"] == "Running").await
+    space.until(&format!("pod/{name}"), "running", |pod| pod["status"]["phase"] == "Running").await
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_pod_is_told_of_no_trial_but_its_own() {
         let agent = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer-when-released"]);
         space.create(&agent_run("own", &["gpt-4.1-mini"], &["own trial: zero", "own trial: one"], agent)).await;
         let both = |run: &Value| run["status"]["trials"]["running"] == 2;
-        space.until("agentrun/own", 150, "running both trials", both).await;
+        space.until("agentrun/own", "running both trials", both).await;
         let pods: Value = serde_json::from_str(&space.kubectl(&["get", "pods", "-l", "agentrun.dev/run=own", "-o", "json"]).await)
             .expect("kubectl prints JSON");
         let mut trials = Vec::new();
@@ -141,7 +141,7 @@ async fn a_pod_is_told_of_no_trial_but_its_own() {
         space.kubectl(&["delete", "pod", "impostor", "--grace-period=1"]).await;
 
         space.release("own").await;
-        let ended = space.run_ends("own", 240).await;
+        let ended = space.run_ends("own").await;
         let trials = &ended["status"]["trials"];
         assert_eq!((&trials["total"], &trials["succeeded"]), (&json!(2), &json!(2)), "{:#}", ended["status"]);
         let of_run = space.run_items("own", "trials").await;

@@ -15,7 +15,7 @@ async fn an_image_that_does_not_exist_fails_the_run_with_one_event() {
         let mut run = agent_run("imageless", &["gpt-4.1", "gpt-4.1-mini"], &questions, pod);
         run["spec"]["limits"] = json!({"parallelism": 1, "retries": 0});
         space.create(&run).await;
-        let ended = space.run_ends("imageless", 180).await;
+        let ended = space.run_ends("imageless").await;
         assert_eq!((&ended["status"]["phase"], Namespace::condition(&ended, "Failed")), (&"Failed".into(), "True/ImagePull".to_owned()));
         assert_eq!(ended["status"]["results"], Value::Null, "nothing is ranked: {:#}", ended["status"]);
         let failure = &ended["status"]["failures"][0];
@@ -35,7 +35,7 @@ async fn a_pod_that_is_deleted_is_tried_again_and_counted() {
         space.create(&agent_run("robust", &["gpt-4.1-mini"], &["deleted pod: held"], pod)).await;
         space.calls_are_recorded("robust", 1).await;
         space.kubectl(&["delete", "pod", "-l", "agentrun.dev/run=robust", "--grace-period=20", "--wait=false"]).await;
-        let ended = space.run_ends("robust", 180).await;
+        let ended = space.run_ends("robust").await;
         assert_eq!(
             (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),
             (&"Complete".into(), &1.into()),
@@ -59,7 +59,7 @@ async fn a_deleted_pod_whose_agent_ignores_sigterm_is_tried_again() {
         space.calls_are_recorded("deaf", 2).await;
         let pods = "agentrun.dev/run=deaf,batch.kubernetes.io/job-completion-index=1";
         space.kubectl(&["delete", "pod", "-l", pods, "--wait=false"]).await;
-        let ended = space.run_ends("deaf", 240).await;
+        let ended = space.run_ends("deaf").await;
         let status = &ended["status"];
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &2.into()), "{status:#}");
         assert_eq!(status["interruptions"][0]["reason"], "Evicted", "{status:#}");
@@ -77,7 +77,7 @@ async fn a_namespace_that_is_deleted_goes_with_the_runs_in_it() {
     with_namespace("going-namespace", async |space| {
         let pod = agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "hang"]);
         space.create(&agent_run("going", &["gpt-4.1-mini"], &["going: a", "going: b"], pod)).await;
-        space.until("agentrun/going", 90, "running", |run| run["status"]["trials"]["running"] == 2).await;
+        space.until("agentrun/going", "running", |run| run["status"]["trials"]["running"] == 2).await;
         space.kubectl(&["delete", "namespace", &space.name, "--timeout=180s"]).await;
     })
     .await;

@@ -21,17 +21,15 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
         let mut run = answering("pausing", &["suspend: a", "suspend: b held", "suspend: c"]);
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
-        space.until("agentrun/pausing", 150, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+        space.until("agentrun/pausing", "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
         space.calls_are_recorded("pausing", 2).await;
         space.kubectl(&["patch", "agentrun", "pausing", "--type=merge", "-p", r#"{"spec": {"suspend": true}}"#]).await;
         let paused = space
-            .until("agentrun/pausing", 60, "suspended", |run| {
-                run["status"]["phase"] == "Suspended" && run["status"]["trials"]["running"] == 0
-            })
+            .until("agentrun/pausing", "suspended", |run| run["status"]["phase"] == "Suspended" && run["status"]["trials"]["running"] == 0)
             .await;
         assert_eq!(paused["status"]["trials"]["succeeded"], 1, "{:#}", paused["status"]);
         space.kubectl(&["patch", "agentrun", "pausing", "--type=merge", "-p", r#"{"spec": {"suspend": false}}"#]).await;
-        let ended = space.run_ends("pausing", 240).await;
+        let ended = space.run_ends("pausing").await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 3, "{:#}", ended["status"]);
     })
     .await;
@@ -41,7 +39,7 @@ async fn a_suspended_run_stops_its_pods_and_goes_on_where_it_was() {
 async fn a_deleted_run_takes_its_pods_its_jobs_and_its_data_along() {
     with_namespace("delete", async |space| {
         space.create(&answering("going", &["delete: a held", "delete: b held"])).await;
-        space.until("agentrun/going", 150, "running", started).await;
+        space.until("agentrun/going", "running", started).await;
         space.kubectl(&["delete", "agentrun", "going", "--timeout=180s"]).await;
         space.kubectl(&["wait", "job", "--all", "--for=delete", "--timeout=180s"]).await;
         space.pods_go("going").await;
@@ -56,7 +54,7 @@ async fn a_deleted_run_takes_its_pods_its_jobs_and_its_data_along() {
 async fn what_a_run_is_about_cannot_change_once_it_has_started() {
     with_namespace("edit", async |space| {
         space.create(&answering("fixed", &["edit: a held"])).await;
-        space.until("agentrun/fixed", 150, "running", started).await;
+        space.until("agentrun/fixed", "running", started).await;
         for patch in [
             json!({"spec": {"roles": [{"name": "solver", "models": ["gpt-4.1"]}]}}),
             json!({"spec": {"samples": 2}}),
@@ -83,7 +81,7 @@ async fn a_dataset_that_is_missing_is_waited_for_and_one_that_changes_later_chan
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
         let says_so = |run: &Value| run["status"]["conditions"].to_string().contains("questions");
-        space.until("agentrun/late", 60, "said to miss its dataset", says_so).await;
+        space.until("agentrun/late", "said to miss its dataset", says_so).await;
 
         let line = |id: &str| json!({"id": id, "input": format!("dataset: {id}"), "expected": "yes"}).to_string();
         let lines = format!("{}\n{}\n", line("one"), line("two"));
@@ -91,9 +89,9 @@ async fn a_dataset_that_is_missing_is_waited_for_and_one_that_changes_later_chan
             .create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "questions"}, "data": {"dataset.jsonl": lines}}))
             .await;
         let has_begun = |run: &Value| run["status"]["dataset"]["datapoints"] == 2;
-        space.until("agentrun/late", 150, "past its beginning", has_begun).await;
+        space.until("agentrun/late", "past its beginning", has_begun).await;
         space.kubectl(&["patch", "configmap", "questions", "--type=merge", "-p", r#"{"data": {"dataset.jsonl": ""}}"#]).await;
-        let ended = space.run_ends("late", 240).await;
+        let ended = space.run_ends("late").await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
         assert_eq!(ended["status"]["results"][0]["score"], "1.0000");
     })

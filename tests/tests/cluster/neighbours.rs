@@ -119,20 +119,20 @@ async fn a_queues_jobs_wait_until_they_are_admitted() {
         queued["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "evaluations"});
         space.create(&queued).await;
         for job in ["job/queued-c0-k0", "job/queued-c1-k0"] {
-            space.until(job, 120, "made and held back", |job| job["spec"]["suspend"] == true).await;
+            space.until(job, "made and held back", |job| job["spec"]["suspend"] == true).await;
         }
         // Looks at another run in the meantime change nothing.
         space.create(&answering("free", &["gpt-4.1-mini"], &["queue: a", "queue: b"])).await;
-        assert_eq!(space.run_ends("free", 180).await["status"]["trials"]["succeeded"], 2);
+        assert_eq!(space.run_ends("free").await["status"]["trials"]["succeeded"], 2);
         let (first, second) = ("queued-c0-k0".to_owned(), "queued-c1-k0".to_owned());
         assert_eq!(suspended_jobs(&space).await, [(first.clone(), true), (second.clone(), true)]);
 
         let admit = async |job: &str| space.kubectl(&["patch", "job", job, "--type=merge", "-p", r#"{"spec": {"suspend": false}}"#]).await;
         admit(&first).await;
-        space.until("agentrun/queued", 180, "half done", |run| run["status"]["trials"]["succeeded"] == 2).await;
+        space.until("agentrun/queued", "half done", |run| run["status"]["trials"]["succeeded"] == 2).await;
         assert_eq!(suspended_jobs(&space).await, [(first, false), (second.clone(), true)]);
         admit(&second).await;
-        let ended = space.run_ends("queued", 180).await;
+        let ended = space.run_ends("queued").await;
         assert_eq!(
             (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),
             (&json!("Complete"), &json!(4)),

@@ -54,23 +54,23 @@ async fn a_run_that_waits_can_be_edited_suspended_and_deleted() {
         answer_yes(&space).await;
         for name in ["edited", "held", "dropped"] {
             space.create(&waiting(name)).await;
-            space.until(&format!("agentrun/{name}"), 60, "waiting for its dataset", |run| phase(run) == "Pending").await;
+            space.until(&format!("agentrun/{name}"), "waiting for its dataset", |run| phase(run) == "Pending").await;
         }
         goes(&space, "dropped").await;
         patch(&space, "held", json!({"suspend": true})).await.expect("a run that waits can be suspended");
-        space.until("agentrun/held", 60, "suspended", |run| phase(run) == "Suspended").await;
+        space.until("agentrun/held", "suspended", |run| phase(run) == "Suspended").await;
         let roles = json!([{"name": "solver", "models": ["gpt-4.1"]}]);
         patch(&space, "edited", json!({"roles": roles, "samples": 2})).await.expect("nothing has run yet");
         space.create(&questions(&space, "yes", "")).await;
 
-        let ended = space.run_ends("edited", 240).await;
+        let ended = space.run_ends("edited").await;
         assert_eq!((&ended["status"]["trials"]["succeeded"], &ended["status"]["trials"]["total"]), (&4.into(), &4.into()), "{ended:#}");
         assert_eq!(ended["status"]["results"][0]["combo"], "solver=gpt-4.1", "{:#}", ended["status"]);
         let held = space.get("agentrun/held").await;
         assert_eq!(phase(&held), "Suspended", "{:#}", held["status"]);
         assert_eq!(space.kubectl(&["get", "jobs,pods", "-l", "agentrun.dev/run=held", "-o", "name"]).await, "");
         patch(&space, "held", json!({"suspend": false})).await.expect("it goes on");
-        assert_eq!(space.run_ends("held", 180).await["status"]["trials"]["succeeded"], 2);
+        assert_eq!(space.run_ends("held").await["status"]["trials"]["succeeded"], 2);
     })
     .await;
 }
@@ -83,11 +83,11 @@ async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source()
         space.create(&questions(&space, "yes", "held")).await;
         for name in ["kept", "dropped"] {
             space.create(&waiting(name)).await;
-            space.until(&format!("agentrun/{name}"), 120, "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
+            space.until(&format!("agentrun/{name}"), "past its first trial", |run| run["status"]["trials"]["succeeded"] == 1).await;
             space.calls_are_recorded(name, 2).await;
             patch(&space, name, json!({"suspend": true})).await.expect("a run can be suspended");
             let stopped = |run: &Value| phase(run) == "Suspended" && run["status"]["trials"]["running"] == 0;
-            space.until(&format!("agentrun/{name}"), 60, "suspended", stopped).await;
+            space.until(&format!("agentrun/{name}"), "suspended", stopped).await;
         }
         goes(&space, "dropped").await;
         let error = patch(&space, "kept", json!({"samples": 2})).await.expect_err("it has started");
@@ -99,11 +99,11 @@ async fn a_suspended_run_keeps_its_datapoints_whatever_becomes_of_their_source()
             }
         };
         space.try_apply(&questions(&space, "no", "")).await.expect("a ConfigMap can be changed");
-        space.until("agentrun/kept", 90, "told that its dataset has changed", tells("has changed since")).await;
+        space.until("agentrun/kept", "told that its dataset has changed", tells("has changed since")).await;
         space.kubectl(&["delete", "configmap", "questions"]).await;
-        space.until("agentrun/kept", 90, "told that its dataset is gone", tells("is gone since")).await;
+        space.until("agentrun/kept", "told that its dataset is gone", tells("is gone since")).await;
         patch(&space, "kept", json!({"suspend": false})).await.expect("it goes on");
-        let ended = space.run_ends("kept", 180).await;
+        let ended = space.run_ends("kept").await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
         assert_eq!(ended["status"]["results"][0]["score"], "1.0000", "scored by what was expected when it started");
     })
@@ -116,14 +116,13 @@ async fn a_complete_run_stays_complete_and_goes_with_all_it_has() {
         answer_yes(&space).await;
         space.create(&questions(&space, "yes", "")).await;
         space.create(&waiting("over")).await;
-        let before = space.run_ends("over", 180).await;
+        let before = space.run_ends("over").await;
         assert_eq!(phase(&before), "Complete");
         let error = patch(&space, "over", json!({"scoring": {"contains": null, "exact": {}}})).await.expect_err("it has run");
         assert!(error.contains("cannot be changed"), "{error}");
         patch(&space, "over", json!({"suspend": true, "limits": {"parallelism": 2}})).await.expect("there is nothing to stop");
         let generation = before["metadata"]["generation"].as_i64().map(|generation| generation + 1);
-        let seen =
-            space.until("agentrun/over", 60, "looked at again", |run| run["status"]["observedGeneration"].as_i64() == generation).await;
+        let seen = space.until("agentrun/over", "looked at again", |run| run["status"]["observedGeneration"].as_i64() == generation).await;
         assert_eq!((phase(&seen), &seen["status"]["trials"]), ("Complete", &before["status"]["trials"]));
         assert_eq!(seen["status"]["completionTime"], before["status"]["completionTime"]);
         goes(&space, "over").await;

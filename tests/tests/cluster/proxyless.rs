@@ -26,7 +26,7 @@ async fn runs(space: &Namespace, capture: Value, question: &str) -> Vec<Value> {
     }
     let mut ended = Vec::new();
     for (name, ..) in AGENTS {
-        ended.push(space.run_ends(name, 180).await);
+        ended.push(space.run_ends(name).await);
     }
     ended
 }

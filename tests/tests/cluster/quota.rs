@@ -18,7 +18,7 @@ async fn quota(space: &Namespace, name: &str, hard: Value) {
     space.create(&json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}})).await;
     // Until then everything is let in.
     let counted = |quota: &Value| quota["status"]["hard"].is_object();
-    space.until(&format!("resourcequota/{name}"), 60, "counted", counted).await;
+    space.until(&format!("resourcequota/{name}"), "counted", counted).await;
 }
 
 fn agent(resources: Value) -> Value {
@@ -56,7 +56,7 @@ async fn who_says_too_little_is_told_what_is_missing_and_who_says_all_runs() {
         }
 
         space.create(&agent_run("full", &["gpt-4.1-mini"], &["quota: a", "quota: b"], agent(all_said()))).await;
-        let ended = space.run_ends("full", 240).await;
+        let ended = space.run_ends("full").await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
     })
     .await;
@@ -71,7 +71,7 @@ async fn a_scoring_pod_is_let_in_by_the_quota_that_the_trials_are() {
         let command = ["python3", "-c", "import sys\nfor line in sys.stdin: print(0.5)"];
         run["spec"]["scoring"] = json!({"container": {"image": PYTHON, "command": command}});
         space.create(&run).await;
-        let ended = space.run_ends("scored", 240).await;
+        let ended = space.run_ends("scored").await;
         assert_eq!(ended["status"]["results"][0]["score"], "0.5000", "{:#}", ended["status"]);
     })
     .await;
@@ -83,16 +83,16 @@ async fn a_quota_that_comes_later_holds_the_run_up_and_is_named() {
         let mut run = agent_run("waiting", &["gpt-4.1-mini"], &["late quota: a", "late quota: b"], agent(all_said()));
         run["spec"]["suspend"] = json!(true);
         space.create(&run).await;
-        space.until("agentrun/waiting", 60, "suspended", |run| run["status"]["phase"] == "Suspended").await;
+        space.until("agentrun/waiting", "suspended", |run| run["status"]["phase"] == "Suspended").await;
         quota(&space, "none", json!({"pods": "0"})).await;
         space.kubectl(&["patch", "agentrun", "waiting", "--type=merge", "-p", r#"{"spec": {"suspend": false}}"#]).await;
         let held_up = |run: &Value| condition(run, "Progressing").0 == "QuotaExceeded";
-        let run = space.until("agentrun/waiting", 120, "held up by the quota", held_up).await;
+        let run = space.until("agentrun/waiting", "held up by the quota", held_up).await;
         let (_, message) = condition(&run, "Progressing");
         assert!(message.contains("exceeded quota: none") && message.contains("goes on when there is room"), "{message}");
         // One at a time is enough.
         space.kubectl(&["patch", "resourcequota", "none", "--type=merge", "-p", r#"{"spec": {"hard": {"pods": "1"}}}"#]).await;
-        let ended = space.run_ends("waiting", 420).await;
+        let ended = space.run_ends("waiting").await;
         assert_eq!(ended["status"]["trials"]["succeeded"], 2, "{:#}", ended["status"]);
     })
     .await;

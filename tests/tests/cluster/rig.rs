@@ -27,7 +27,7 @@ print(json.load(urllib.request.urlopen(request, context=ssl._create_unverified_c
         let mut spec = agent_pod_spec(PYTHON, &["python3", "-c", script]);
         spec["restartPolicy"] = json!("Never");
         space.create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "asker"}, "spec": spec})).await;
-        space.until("pod/asker", 60, "ended", |pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))).await;
+        space.until("pod/asker", "ended", |pod| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))).await;
         assert_eq!(space.kubectl(&["logs", "asker"]).await.trim(), "the tests' provider");
         let calls = provider.calls("rig: who are you").await;
         let hosts: Vec<_> = calls.iter().map(|call| call["sni"].as_str().unwrap_or_default()).collect();

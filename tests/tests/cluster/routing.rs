@@ -39,7 +39,7 @@ fn prompt(space: &Namespace, run: &str, question: &str) -> String {
 
 /// What the run's status says once it is complete.
 async fn completed(space: &Namespace, run: &str) -> Value {
-    let status = space.run_ends(run, 240).await["status"].take();
+    let status = space.run_ends(run).await["status"].take();
     assert_eq!(status["phase"], "Complete", "{status:#}");
     status
 }

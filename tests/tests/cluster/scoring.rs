@@ -39,7 +39,7 @@ async fn the_users_own_program_scores_every_output() {
     with_namespace("scoring", async |space| {
         let questions = ["scored: a", "scored: b", "scored: c"];
         scored_by(&space, "scored", &questions, json!({"image": PYTHON, "command": ["python3", "-c", SCORER]})).await;
-        let ended = space.run_ends("scored", 300).await;
+        let ended = space.run_ends("scored").await;
         let status = &ended["status"];
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &6.into()), "{status:#}");
         let results: Vec<_> =
@@ -78,7 +78,7 @@ async fn a_scorer_that_fails_or_talks_fails_the_run_and_says_why() {
         }
         let mut wrong = Vec::new();
         for (name, _, said) in FAILING {
-            let ended = space.run_ends(name, 420).await;
+            let ended = space.run_ends(name).await;
             let (reason, message) = condition(&ended, "Failed");
             let job = format!("Job `{name}-scoring`");
             if !(ended["status"]["phase"] == "Failed" && reason == "ScoringFailed" && message.contains(said) && message.contains(&job)) {
@@ -103,7 +103,7 @@ async fn a_scorer_without_an_image_is_said_to_have_none() {
         scored_by(&space, "imageless-scorer", &["imageless-scorer: a"], json!({"image": "registry.test/NoSuch:1", "command": ["score"]}))
             .await;
         let told = |run: &Value| condition(run, "Progressing").0 == "ImagePull";
-        let run = space.until("agentrun/imageless-scorer", 240, "said to wait for an image", told).await;
+        let run = space.until("agentrun/imageless-scorer", "said to wait for an image", told).await;
         let (_, message) = condition(&run, "Progressing");
         assert!(message.contains("scoring pod") && message.contains("registry.test/NoSuch:1"), "{message}");
         space.kubectl(&["delete", "agentrun", "imageless-scorer", "--timeout=180s"]).await;

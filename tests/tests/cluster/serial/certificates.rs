@@ -74,7 +74,7 @@ fn trusts(configuration: &Value, authority: &Authority) -> bool {
 
 async fn until_trusted(cluster: &Cluster, authority: &Authority) {
     for kind in ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"] {
-        cluster.until(SYSTEM, &format!("{kind}/agentrun"), 60, "trusting the authority", |object| trusts(object, authority)).await;
+        cluster.until(SYSTEM, &format!("{kind}/agentrun"), "trusting the authority", |object| trusts(object, authority)).await;
     }
 }
 

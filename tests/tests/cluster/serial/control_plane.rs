@@ -17,12 +17,12 @@ async fn begun(space: &Namespace, name: &str) -> String {
     run["spec"]["capture"] = json!(["Connect", "Dns"]);
     run["spec"]["limits"] = json!({"parallelism": 2, "retries": 0});
     space.create(&run).await;
-    space.until(&format!("agentrun/{name}"), 120, "running", |run| run["status"]["trials"]["running"].as_i64() > Some(0)).await;
+    space.until(&format!("agentrun/{name}"), "running", |run| run["status"]["trials"]["running"].as_i64() > Some(0)).await;
     marker
 }
 
 async fn every_trial_ran_once(space: &Namespace, name: &str, marker: &str) {
-    let ended = space.run_ends(name, 300).await;
+    let ended = space.run_ends(name).await;
     let status = &ended["status"];
     assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &TRIALS.into()), "{status:#}");
     let found = space.run_items(name, "trials").await;
@@ -51,7 +51,7 @@ async fn another_replica_takes_over_when_the_leading_operator_dies() {
             let done = ended_trials(&space.get("agentrun/led").await);
             cluster.kubectl(&["-n", SYSTEM, "delete", "pod", &leader, "--force", "--grace-period=0"]).await;
             leader = cluster.leader(&leader).await;
-            space.until("agentrun/led", 120, "led by another", |run| went_on(run, done)).await;
+            space.until("agentrun/led", "led by another", |run| went_on(run, done)).await;
         }
         every_trial_ran_once(&space, "led", &marker).await;
         cluster.kubectl(&["-n", SYSTEM, "rollout", "status", "deployment/agentrun-operator", "--timeout=180s"]).await;
@@ -70,7 +70,7 @@ async fn a_run_does_not_feel_the_api_server_start_anew() {
             cluster.rig(&["kill", "kube-apiserver"]).await;
             assert!(cluster.try_kubectl(&["get", "--raw", "/readyz"]).await.is_err(), "nothing answers");
             cluster.rig(&["start", "kube-apiserver"]).await;
-            space.until("agentrun/held", 120, "going on", |run| went_on(run, done)).await;
+            space.until("agentrun/held", "going on", |run| went_on(run, done)).await;
         }
         every_trial_ran_once(&space, "held", &marker).await;
     })

@@ -39,18 +39,18 @@ async fn a_hub_that_is_gone_for_a_minute_is_not_missed() {
         let mut run = agent_run("patient", &["gpt-4.1-mini"], &questions, pod);
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 0});
         space.create(&run).await;
-        space.until("agentrun/patient", 120, "running", |run| run["status"]["trials"]["running"] == 2).await;
-        provider.until(&marker, 2, 60).await;
+        space.until("agentrun/patient", "running", |run| run["status"]["trials"]["running"] == 2).await;
+        provider.until(&marker, 2).await;
         space
             .cluster
             .without_hub(async {
-                space.until("agentrun/patient", 60, "told to lack its hub", |run| progressing(run).0 == "HubUnavailable").await;
-                provider.until(&marker, 12, 240).await;
+                space.until("agentrun/patient", "told to lack its hub", |run| progressing(run).0 == "HubUnavailable").await;
+                provider.until(&marker, 12).await;
                 let run = space.get("agentrun/patient").await;
                 assert_eq!((&run["status"]["phase"], &run["status"]["trials"]["succeeded"]), (&"Running".into(), &0.into()));
             })
             .await;
-        let ended = space.run_ends("patient", 240).await;
+        let ended = space.run_ends("patient").await;
         let status = &ended["status"];
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &3.into()), "{status:#}");
         everything_is_there(&space, "patient", 3, &marker).await;
@@ -72,18 +72,18 @@ async fn a_hub_that_dies_with_calls_in_flight_goes_on_where_it_was() {
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 0});
         space.create(&run).await;
         for calls in [1, 3] {
-            provider.until(&marker, calls, 180).await;
+            provider.until(&marker, calls).await;
             let uid = |pod: &Value| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             let cluster = space.cluster;
-            let before = uid(&cluster.until(SYSTEM, "pod/agentrun-hub-0", 60, "there", |pod| pod["status"]["phase"] == "Running").await);
+            let before = uid(&cluster.until(SYSTEM, "pod/agentrun-hub-0", "there", |pod| pod["status"]["phase"] == "Running").await);
             cluster.kubectl(&["-n", SYSTEM, "delete", "pod/agentrun-hub-0", "--force", "--grace-period=0"]).await;
             let is_ready = |pod: &Value| {
                 let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
                 uid(pod) != before && conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
             };
-            cluster.until(SYSTEM, "pod/agentrun-hub-0", 90, "another, and ready", is_ready).await;
+            cluster.until(SYSTEM, "pod/agentrun-hub-0", "another, and ready", is_ready).await;
         }
-        let ended = space.run_ends("steady", 240).await;
+        let ended = space.run_ends("steady").await;
         let status = &ended["status"];
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &4.into()), "{status:#}");
         everything_is_there(&space, "steady", 4, &marker).await;
@@ -111,17 +111,17 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
             .cluster
             .with_small_hub("2Mi", async {
                 space.create(&large("early")).await;
-                let early = space.run_ends("early", 180).await;
+                let early = space.run_ends("early").await;
                 assert_eq!(early["status"]["trials"]["succeeded"], 3, "{:#}", early["status"]);
                 space.create(&large("late")).await;
                 let full = |run: &Value| progressing(run).0 == "HubUnavailable" && progressing(run).1.contains("full");
-                space.until("agentrun/late", 180, "told that the hub is full", full).await;
+                space.until("agentrun/late", "told that the hub is full", full).await;
                 let metrics = format!("/api/v1/namespaces/{SYSTEM}/pods/agentrun-hub-0:8080/proxy/metrics");
                 assert!(space.cluster.kubectl(&["get", "--raw", &metrics]).await.contains("agentrun_hub_store_full 1"));
                 let late = space.get("agentrun/late").await;
                 assert!(late["status"]["trials"]["succeeded"].as_i64() < Some(3), "{:#}", late["status"]);
                 space.kubectl(&["delete", "agentrun", "early", "--timeout=180s"]).await;
-                let ended = space.run_ends("late", 240).await;
+                let ended = space.run_ends("late").await;
                 let status = &ended["status"];
                 assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &3.into()), "{status:#}");
                 everything_is_there(&space, "late", 3, &format!("{marker} late")).await;

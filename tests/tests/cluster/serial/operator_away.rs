@@ -16,7 +16,7 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         let mut run = agent_run("unattended", &["gpt-4.1-mini"], &["operator away: a", "operator away: b", "operator away: c"], agent);
         run["spec"]["limits"]["parallelism"] = json!(1);
         space.create(&run).await;
-        space.until("agentrun/unattended", 150, "under way", |run| run["status"]["trials"]["running"] == 1).await;
+        space.until("agentrun/unattended", "under way", |run| run["status"]["trials"]["running"] == 1).await;
         scaled("0").await;
         let gone = ["-n", SYSTEM, "wait", "pod", "--for=delete", "-l", "app.kubernetes.io/component=operator", "--timeout=180s"];
         cluster.kubectl(&gone).await;
@@ -32,10 +32,10 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         let trials = std::panic::AssertUnwindSafe(async {
             for ended in 0..3 {
                 let is_next = |job: &Value| job["status"]["ready"] == 1 && job["status"]["succeeded"].as_u64().unwrap_or_default() == ended;
-                space.until("job/unattended-c0-k0", 120, "at its next trial", is_next).await;
+                space.until("job/unattended-c0-k0", "at its next trial", is_next).await;
                 space.release("unattended").await;
             }
-            space.until("job/unattended-c0-k0", 120, "ended without an operator", |job| job["status"]["succeeded"] == 3).await;
+            space.until("job/unattended-c0-k0", "ended without an operator", |job| job["status"]["succeeded"] == 3).await;
         });
         let trials = futures::FutureExt::catch_unwind(trials).await;
         scaled("2").await;
@@ -45,7 +45,7 @@ async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {
         assert!(refused.contains("failed calling webhook \"pods.agentrun.dev\""), "{refused}");
         assert!(others.is_ok(), "{others:?}");
         assert!(trials.is_ok(), "the run's other trials wait for an operator");
-        let ended = space.run_ends("unattended", 180).await;
+        let ended = space.run_ends("unattended").await;
         assert_eq!(
             (&ended["status"]["phase"], &ended["status"]["trials"]["succeeded"]),
             (&json!("Complete"), &json!(3)),
