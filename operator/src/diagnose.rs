@@ -2,7 +2,10 @@
 
 use agentrun_eval::trial::FailureReason;
 use agentrun_protocol::names::SIDECAR_CONTAINER;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
+
+use crate::inject::trial::DEADLINE_MARGIN;
 
 /// What is said of a pod that somebody deleted: a person, or a controller.
 pub const DELETED: &str = "the pod was deleted before its agent had ended";
@@ -122,15 +125,30 @@ fn kubelets_reason(status: &PodStatus) -> Option<Diagnosis> {
     Some(Diagnosis::new(reason, status.message.as_deref().unwrap_or(word)))
 }
 
-/// A pod whose agent never started did not run past its time: what held it up is the reason.
+/// A pod whose agent never started, or so late that it was not given its time, did not run past that: what held it up is the reason. The kubelet
+/// counts from the pod's start, pulls included.
 fn past_its_deadline(status: &PodStatus, agent: Option<&ContainerStatus>) -> Diagnosis {
-    let started =
-        agent.is_some_and(|agent| agent.state.as_ref().is_some_and(|state| state.waiting.is_none()) || agent.last_state.is_some());
-    let held_up = if started { None } else { containers(status).find_map(waiting).or_else(|| sidecars_end(status)) };
-    held_up.unwrap_or_else(|| {
-        let told = status.message.as_deref().unwrap_or("the pod ran past its deadline");
-        Diagnosis::new(FailureReason::Timeout, told)
-    })
+    let Some(began) = agent.and_then(began) else {
+        return containers(status).find_map(waiting).or_else(|| sidecars_end(status)).unwrap_or_else(|| slow(status));
+    };
+    let late = status.start_time.as_ref().map_or(0, |pods| began.duration_since(pods.0).as_secs());
+    if late > DEADLINE_MARGIN {
+        let message =
+            format!("the agent's container started {late} s after its pod, whose deadline then left the agent less than its time");
+        return Diagnosis::new(FailureReason::Spawn, message);
+    }
+    Diagnosis::new(FailureReason::Timeout, status.message.as_deref().unwrap_or("the pod ran past its deadline"))
+}
+
+/// When a container's program was started, if it was: a kubelet that found none writes that it has ended, and no time.
+fn began(container: &ContainerStatus) -> Option<Timestamp> {
+    let state = container.state.as_ref()?;
+    let time = match (&state.running, &state.terminated) {
+        (Some(running), _) => running.started_at.as_ref(),
+        (None, Some(ended)) => ended.started_at.as_ref(),
+        (None, None) => None,
+    };
+    time.map(|time| time.0)
 }
 
 fn agents_end(ended: &ContainerStateTerminated) -> Diagnosis {

@@ -38,6 +38,11 @@ fn a_failed_pods_reason_is_told_apart() {
         |reason: &str| json!({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "told why"}]});
     let sidecar = |state: Value| json!({"initContainerStatuses": [container(SIDECAR_CONTAINER, state)]});
     let killed = agent(ended(137, "Error"));
+    let at = |seconds: i64| (Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(seconds)).to_string();
+    let late = |pods: i64, agents: i64| {
+        let ended = json!({"terminated": {"exitCode": 137, "reason": "Error", "startedAt": at(agents), "finishedAt": at(agents + 60)}});
+        with(agent(ended), json!({"reason": "DeadlineExceeded", "message": "Pod was active on the node longer", "startTime": at(pods)}))
+    };
     let image = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}});
     let table = [
         (agent(ended(1, "Error")), false, AgentExit, "exit code 1"),
@@ -62,10 +67,20 @@ fn a_failed_pods_reason_is_told_apart() {
         (with(killed.clone(), disruption("DeletionByPodGC")), true, NodeLost, "told why"),
         (json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}), false, Evicted, "low on"),
         (json!({"phase": "Failed", "reason": "NodeLost"}), false, NodeLost, "NodeLost"),
-        (with(killed.clone(), json!({"reason": "Terminated", "message": "imminent node shutdown."})), false, NodeLost, "shutdown"),
+        (with(killed, json!({"reason": "Terminated", "message": "imminent node shutdown."})), false, NodeLost, "shutdown"),
         (json!({"phase": "Failed", "reason": "OutOfcpu", "message": "Node didn't have enough resource: cpu"}), false, Unschedulable, "cpu"),
         (json!({"phase": "Failed", "reason": "UnexpectedAdmissionError"}), false, Unschedulable, "Unexpected"),
-        (with(killed, json!({"reason": "DeadlineExceeded", "message": "Pod was active on the node longer"})), false, Timeout, "longer"),
+        (late(1000, 1000), false, Timeout, "longer"),
+        (late(1000, 1000 + DEADLINE_MARGIN), false, Timeout, "longer"),
+        (late(1000, 1001 + DEADLINE_MARGIN), false, Spawn, "started 121 s after its pod"),
+        (with(agent(ended(137, "ContainerStatusUnknown")), json!({"reason": "DeadlineExceeded"})), false, Spawn, "takes long to start"),
+        (
+            with(agent(json!({"waiting": {"reason": "ContainerCreating"}})), json!({"reason": "DeadlineExceeded"})),
+            false,
+            Spawn,
+            "ContainerCreating",
+        ),
+        (json!({"phase": "Failed", "reason": "DeadlineExceeded"}), false, Spawn, "no container was started yet"),
         (with(agent(image), json!({"reason": "DeadlineExceeded"})), false, ImagePull, "Back-off pulling image"),
         (with(agent(ended(0, "Completed")), sidecar(ended(137, "OOMKilled"))), false, SidecarOutOfMemory, "sidecar used more memory"),
         (with(agent(ended(0, "Completed")), sidecar(ended(2, "Error"))), false, SidecarLost, "exit code 2"),
