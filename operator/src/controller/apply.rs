@@ -93,7 +93,8 @@ async fn taken(api: &Api<Job>, run: &Run, job: &Job) -> Result<Option<Refused>, 
         // A run of the same name that was deleted: its Job goes soon.
         return Ok(None);
     }
-    let message = format!("there is a Job `{name}` that the operator did not make: delete it, or name the run otherwise");
+    let message =
+        format!("there is a Job `{name}` that the operator did not make: delete it and make the run anew, or name the run otherwise");
     Ok(Some(Refused { reason: "NameTaken", message, is_final: true }))
 }
 

@@ -12,8 +12,8 @@ use super::labels;
 use crate::ranges::Ranges;
 use crate::run::{QUEUE_LABEL, Run};
 
-/// The longest name of an object that ends up in labels.
-const NAME_LENGTH: usize = 63;
+/// The longest name of a Job: the API server wants its name with `-` and its last index, at most 4999, to be a DNS label of 63 characters.
+const NAME_LENGTH: usize = 58;
 /// Exit code of an agent that SIGTERM ended: its pod was deleted, which is no result of the agent's.
 const TERMINATED: i32 = 143;
 
@@ -160,7 +160,7 @@ pub fn name(run: &str, place: Place) -> String {
     named(run, &format!("-c{}-k{}{round}", place.combo, place.chunk))
 }
 
-/// A run's name with a suffix, at most 63 characters, another for another run.
+/// A run's name with a suffix, at most 58 characters, another for another run.
 pub(super) fn named(run: &str, suffix: &str) -> String {
     // A Job's name must be a DNS label where pods bear it; a run's may have dots.
     let label = run.replace('.', "-");
@@ -268,7 +268,7 @@ mod tests {
         let place = Place::first(12, 345);
         assert_eq!(name("math", place), "math-c345-k12");
         let long = name(&"x".repeat(63), place);
-        assert!(long.len() == 63 && long.ends_with("-c345-k12"), "{long}");
+        assert!(format!("{long}-{}", CHUNK - 1).len() == 63 && long.ends_with("-c345-k12"), "{long}");
         assert_ne!(name(&format!("{}y", "x".repeat(62)), place), long);
         assert_ne!(name("a.b", place), name("a-b", place));
         assert!(!name("a.b", place).contains('.'));

@@ -8,6 +8,7 @@ mod example;
 mod identity;
 mod infrastructure;
 mod lifecycle;
+mod names;
 mod neighbours;
 mod phases;
 mod plain_job;

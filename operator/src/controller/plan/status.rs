@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::verdict::Judged;
 use super::{DatasetView, Observed};
+use crate::conditions::State;
 use crate::objects::job::Grid;
 use crate::run::Run;
 
@@ -23,7 +24,7 @@ pub fn build(run: &Run, observed: &Observed, grid: Option<Grid>, judged: &Judged
     status.insert("observedGeneration".into(), json!(run.generation));
     status.insert("phase".into(), json!(judged.phase));
     status.insert("conditions".into(), conditions(run, judged, &now));
-    let started = run.status_text("startTime").or(starts.then_some(now.as_str()));
+    let started = run.status_text("startTime").filter(|_| !was_refused_at_first(run, observed, judged)).or(starts.then_some(now.as_str()));
     insert(&mut status, "startTime", started.map(Value::from));
     let ended = run.status_text("completionTime").or((judged.phase == Phase::Complete).then_some(now.as_str()));
     insert(&mut status, "completionTime", ended.map(Value::from));
@@ -46,6 +47,14 @@ pub fn build(run: &Run, observed: &Observed, grid: Option<Grid>, judged: &Judged
     let progress = progress(&status);
     insert(&mut status, "progress", progress.map(Value::from));
     bounded(status)
+}
+
+/// Whether the API server took no Job of the run's: nothing was started, and its author may still change all of the spec.
+fn was_refused_at_first(run: &Run, observed: &Observed, judged: &Judged) -> bool {
+    let is_refused = judged.failed.state == State::True && matches!(judged.failed.reason.as_str(), "TemplateRefused" | "NameTaken");
+    let told = observed.hub.aggregate().map_or(&run.status, |told| &told.status);
+    let count = |key: &str| told.pointer(&format!("/trials/{key}")).and_then(Value::as_u64);
+    is_refused && observed.jobs.is_empty() && count("pending") == count("total")
 }
 
 /// Trials that have ended, of all: `12/40`.

@@ -152,6 +152,15 @@ fn a_job_that_the_api_server_refuses_fails_the_run_until_its_spec_changes() {
     assert_eq!((phase(&again), again.create.len()), ("Failed", 0));
     let edited = Run { generation: 2, ..after(&run, &plan) };
     assert_eq!(phase(&decide(&edited, &seen(&[], 0))), "Running");
+    let mut begun = run.clone();
+    begun.status["startTime"] = json!("2026-11-22T09:00:00Z");
+    let refusal = || Some(Refused { reason: "TemplateRefused", message: "Job is invalid".into(), is_final: true });
+    let times = [seen(&[], 0), seen(&[], 3), seen(&[job(3, 0)], 0)].map(|seen| {
+        let plan = decide(&begun, &Observed { refused: refusal(), ..seen });
+        plan.status["startTime"].as_str().map(str::to_owned)
+    });
+    let kept = Some("2026-11-22T09:00:00Z".to_owned());
+    assert_eq!(times, [None, kept.clone(), kept], "the spec is free to change where nothing was started, and only there");
 }
 
 #[test]
