@@ -150,7 +150,10 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
     let mut refused = observed.refused.clone();
     let judged = verdict::judge(run, observed, grid, refused.as_ref(), now);
     let (mut create, mut change) = (Vec::new(), Vec::new());
-    if let (Ok(spec), Some(grid)) = (&run.spec, grid) {
+    if judged.mode == Mode::Stop {
+        // Whatever became of the spec and the dataset.
+        change.extend(window::stop(&observed.jobs).into_iter().filter_map(|step| changed(run, observed, step)));
+    } else if let (Ok(spec), Some(grid)) = (&run.spec, grid) {
         let done = observed.hub.aggregate().map(done).unwrap_or_default();
         let number = |limit: i32| u64::try_from(limit).unwrap_or_default();
         let (limit, retries) = (number(spec.limits.parallelism).max(1), number(spec.limits.retries));
@@ -169,7 +172,7 @@ pub fn plan(run: &Run, observed: &Observed, settings: Settings, templates: &dyn 
                 }
             }
         }
-        if refused.is_none() && judged.mode != Mode::Stop && wants_scoring(spec, observed, grid) {
+        if refused.is_none() && wants_scoring(spec, observed, grid) {
             match templates.scoring(run, spec) {
                 Ok(template) => create.push(crate::objects::scoring::build(run, template)),
                 Err(message) => refused = Some(Refused { reason: "TemplateRefused", message, is_final: true }),
@@ -219,8 +222,13 @@ fn objects_of(
             let template = templates.trials(run, spec, place, &combo)?;
             Ok((Some(job::build(run, spec, place, &cells(place), window, template)), None))
         }
-        Move::Set(place, window) => Ok((None, observed.jobs.get(&place).map(|job| job::window_patch(run, job, window)))),
+        Move::Set(..) => Ok((None, changed(run, observed, step))),
     }
+}
+
+fn changed(run: &Run, observed: &Observed, step: Move) -> Option<Value> {
+    let Move::Set(place, window) = step else { return None };
+    observed.jobs.get(&place).map(|job| job::window_patch(run, job, window))
 }
 
 /// Outputs wait for a scorer that is a container, and no Job is at it: many of them, or the last.

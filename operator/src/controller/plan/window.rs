@@ -63,7 +63,8 @@ pub fn moves(
     }
 }
 
-fn stop(jobs: &BTreeMap<Place, JobView>) -> Vec<Move> {
+/// The changes after which nothing runs.
+pub fn stop(jobs: &BTreeMap<Place, JobView>) -> Vec<Move> {
     let running = jobs.iter().filter(|(_, job)| !job.suspended && !job.deleting && job.need() > 0);
     running.map(|(place, job)| Move::Set(*place, Window { suspend: true, parallelism: job.parallelism })).collect()
 }

@@ -56,4 +56,8 @@ fn a_dataset_that_changes_does_not_change_the_run_unless_the_hub_has_lost_it() {
     let plan = decide(&started, &lost);
     assert_eq!((phase(&plan), condition(&plan, "Failed")), ("Failed", "True/DatasetLost".into()));
     assert_eq!(plan.status["dataset"]["datapoints"], 10);
+    let stopped = json!({"suspend": true, "parallelism": 8});
+    assert_eq!(plan.change[0]["spec"], stopped, "its pods would wait for what is not there");
+    let unreadable = Run { spec: Err("the spec cannot be read: x".into()), ..started };
+    assert_eq!(decide(&unreadable, &seen(&[job(3, 7)], 3)).change[0]["spec"], stopped);
 }
