@@ -85,6 +85,8 @@ pub fn manager(concern: &str) -> String {
 }
 
 async fn reconcile(object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
+    // Who has just begun to lead would take a run for one without Jobs. A watch that has ended ends this process, too.
+    context.jobs.wait_until_ready().await.ok();
     let mut run = Run::read(&object);
     let mut memory = context.take(&run.uid);
     if let Some(status) = &memory.status {

@@ -72,10 +72,11 @@ impl Candidate {
     /// Waits until this replica leads.
     pub async fn acquire(&mut self) {
         loop {
-            match self.attempt().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(error = %crate::sentence(&error), "could not ask for the lease"),
+            match tokio::time::timeout(self.duration / 3, self.attempt()).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(error = %crate::sentence(&error), "could not ask for the lease"),
+                Err(_) => tracing::warn!("to ask for the lease took too long"),
             }
             tokio::time::sleep(self.duration / 4).await;
         }
@@ -88,7 +89,8 @@ impl Candidate {
         let patience = self.duration * 2 / 3;
         loop {
             tokio::time::sleep(self.duration / 5).await;
-            match tokio::time::timeout(self.duration / 3, self.attempt()).await {
+            let left = patience.saturating_sub(renewed.elapsed());
+            match tokio::time::timeout(left.min(self.duration / 3), self.attempt()).await {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return LeaderError::Lost,
                 Ok(Err(error)) => tracing::warn!(error = %crate::sentence(&error), "could not renew the lease"),
@@ -102,6 +104,12 @@ impl Candidate {
 
     /// Gives the lease up, so that another replica need not wait for its end.
     pub async fn release(&mut self) {
+        if tokio::time::timeout(self.duration / 3, self.let_go()).await.is_err() {
+            tracing::warn!("to give the lease up took too long");
+        }
+    }
+
+    async fn let_go(&self) {
         let Ok(Some(mut lease)) = self.api.get_opt(LEASE).await else { return };
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() == Some(&self.identity) {

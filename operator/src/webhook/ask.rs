@@ -35,7 +35,7 @@ impl Webhook {
             Ok(Some(map)) => {
                 let (mut text, mut bytes) = (map.data.unwrap_or_default(), map.binary_data.unwrap_or_default());
                 let found = text.remove(key).map(String::into_bytes).or_else(|| bytes.remove(key).map(|bytes| bytes.0));
-                Some(found.map_or_else(|| Source::NoKey(text.into_keys().chain(bytes.into_keys()).collect()), Source::Found))
+                Some(found.map_or_else(|| Source::NoKey(text.into_keys().chain(bytes.into_keys()).take(20).collect()), Source::Found))
             }
             Err(error) => {
                 tracing::warn!(name, error = %crate::sentence(&error), "a ConfigMap could not be read");
