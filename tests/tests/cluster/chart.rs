@@ -41,14 +41,17 @@ async fn pods_are_seen_to_where_they_should_and_nowhere_else() {
 }
 
 /// Who, what (`resource/name` or `resource:subresource`), where, and whether.
-const RIGHTS: [(&str, &str, &str, &str, bool); 22] = [
+const RIGHTS: [(&str, &str, &str, &str, bool); 25] = [
     ("operator", "get", "secrets", "default", false),
     ("operator", "list", "secrets", SYSTEM, false),
     ("operator", "get", "secrets/agentrun-ca", SYSTEM, true),
     ("operator", "get", "secrets/other", SYSTEM, false),
     ("operator", "list", "configmaps", "default", false),
     ("operator", "get", "configmaps", "default", true),
+    ("operator", "update", "agentruns", "default", false),
+    ("operator", "update", "jobs", "default", false),
     ("operator", "create", "jobs", "default", true),
+    ("operator", "delete", "pods", "default", false),
     ("operator", "deletecollection", "pods", "default", true),
     ("operator", "update", "pods", "default", false),
     ("operator", "create", "pods:exec", "default", false),

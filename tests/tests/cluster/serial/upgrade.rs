@@ -35,16 +35,16 @@ async fn an_upgrade_does_not_disturb_a_run() {
         }
         space.create(&run).await;
         let succeeded = |run: &Value| run["status"]["trials"]["succeeded"].as_u64().unwrap_or_default();
-        space.until("agentrun/upgraded", 120, "under way", |run| succeeded(run) >= 2).await;
+        space.until("agentrun/upgraded", "under way", |run| succeeded(run) >= 2).await;
 
         let change = |part: &str| format!("{part}.podAnnotations.upgraded-for={}", space.name);
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/agentrun");
-        let arguments = ["upgrade", "agentrun", chart, "--namespace", SYSTEM, "--reuse-values", "--wait", "--timeout", "120s"];
+        let arguments = ["upgrade", "agentrun", chart, "--namespace", SYSTEM, "--reset-then-reuse-values", "--wait", "--timeout", "120s"];
         let changes = [change("operator"), change("hub")];
         let upgraded = space.cluster.try_helm(&[&arguments[..], &["--set", &changes[0], "--set", &changes[1]]].concat()).await;
         assert!(upgraded.is_ok(), "{upgraded:?}");
 
-        let status = space.run_ends("upgraded", 240).await["status"].clone();
+        let status = space.run_ends("upgraded").await["status"].clone();
         assert_eq!((&status["phase"], &status["trials"]["succeeded"]), (&"Complete".into(), &24.into()), "{status:#}");
         assert_eq!(status["calls"]["total"], 24, "{status:#}");
         let counts = provider.counts(&mark).await;
