@@ -75,7 +75,7 @@ async fn measure(stage: &mut Stage, shape: Shape) -> Result<()> {
     let hub_front = Front::start(Person::Hub, shape, jobs.clone()).await?;
     stage.start(&operator_front, &hub_front).await?;
     let hub = Hub::new(stage.hub_address(), stage.hub_ca().await?)?;
-    let bench = Arc::new(Bench { client: stage.client.clone(), shape, hub, turns: Turns::new(stage.settings.pace) });
+    let bench = Arc::new(Bench { client: stage.client.clone(), shape, hub, turns: Turns::new(&stage.settings) });
     let before = figures::api_writes(&stage.client).await?;
     stage.apply_run(shape).await?;
     let begun = Instant::now();

@@ -49,7 +49,7 @@ fn cell(pod: &Pod) -> Option<Cell> {
 }
 
 async fn live(bench: Arc<Bench>, pod: Pod, cell: Cell) -> Result<()> {
-    let _turn = bench.turns.next().await?;
+    let _turn = bench.turns.next_pod().await?;
     let name = pod.name_any();
     let token = token(&bench, &pod).await.with_context(|| format!("get a token for pod {name}"))?;
     bench.hub.pod(&bench.shape, cell, &token).await.with_context(|| format!("play pod {name}"))?;

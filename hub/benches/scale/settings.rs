@@ -24,6 +24,9 @@ pub(crate) struct Settings {
     /// Trials that end a second at most; as fast as it goes where it is not said.
     #[arg(long)]
     pub(crate) pace: Option<NonZeroU32>,
+    /// Pods of these that end a second at most: one costs the cluster's control plane a hundred times what a trial without a pod does.
+    #[arg(long)]
+    pub(crate) pods_pace: Option<NonZeroU32>,
     /// Nodes of KWOK's.
     #[arg(long, default_value_t = 10)]
     pub(crate) nodes: u64,

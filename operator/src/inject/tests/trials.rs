@@ -181,6 +181,7 @@ fn the_authors_own_values_win_and_others_are_not_expanded() {
 fn the_webhook_leaves_a_trials_pod_as_it_is() {
     let template = made(&spec(json!({}), json!({}))).unwrap().template;
     let pod = trial::pod(&template, "math");
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["kind"], "Job", "policies against pods of nobody's let it pass");
     for config in [connect(), InjectConfig { owner: Owner::Run, ..all_layers() }] {
         assert!(matches!(inject(&pod, &config), Outcome::Skipped { refusal, .. } if refusal.reason == Reason::AlreadyInjected));
     }
