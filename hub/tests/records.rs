@@ -58,6 +58,17 @@ async fn a_batch_is_stored_once_however_often_it_comes() {
 }
 
 #[tokio::test]
+async fn a_pod_of_others_brings_its_records_on_when_its_run_is_deleted() {
+    let hub = Hub::start().await;
+    crate::end_to_end::register(&hub, "run", "run-uid", serde_json::json!({})).await;
+    let pod = hub.pod(Pod::foreign("team", "run", "pod"));
+    assert_eq!(bring(&pod, 1, lines(1, 3)).await.json()["sequence"], 3);
+    hub.operator().delete("/v1/runs/team/run?uid=run-uid").await.done();
+    assert_eq!(bring(&pod, 4, lines(4, 5)).await.json()["sequence"], 5);
+    assert_eq!(stored(&hub, "run").await, ["model-4", "model-5"]);
+}
+
+#[tokio::test]
 async fn a_batch_with_a_bad_line_stores_nothing() {
     let hub = Hub::start().await;
     let pod = hub.pod(Pod::foreign("team", "run", "pod"));

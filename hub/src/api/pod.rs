@@ -99,14 +99,15 @@ impl State {
         Ok(Attempt { run: claimed.run, id: claimed.attempt, scope: claimed.scope })
     }
 
-    /// Does something for the pod's attempt; where the archive has forgotten that one, for the one that it gives instead.
+    /// Does something for the pod's attempt; where the archive has forgotten that one, or its run's data, for the one
+    /// that it gives instead.
     async fn for_attempt<T, F>(&self, pod: &PodIdentity, act: impl Fn(Archive, AttemptId) -> F) -> Result<T, Refusal>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
         let attempt = self.attempt(pod).await?;
         match act(self.archive.clone(), attempt.id).await {
-            Err(ArchiveError::NoAttempt) => {
+            Err(ArchiveError::NoAttempt | ArchiveError::Expired(_)) => {
                 tracing::info!(run = ?attempt.run, pod = pod.name, "an attempt is not known any more, and is asked for again");
                 self.attempts.remove(&pod.uid);
                 Ok(act(self.archive.clone(), self.attempt(pod).await?.id).await?)

@@ -95,6 +95,12 @@ impl Directory {
         self.row(id).map(|row| (id, row))
     }
 
+    /// The newest run of a name that nobody registered, while its data is there.
+    pub(crate) fn unregistered(&self, namespace: &str, name: &str) -> Option<i64> {
+        let ids = self.by_name.get(&(namespace.to_owned(), name.to_owned()))?;
+        ids.iter().rev().copied().find(|id| self.rows.get(id).is_some_and(|row| row.names.uid.is_empty() && row.phase == Phase::Live))
+    }
+
     /// The run's row while its data is there.
     ///
     /// # Errors

@@ -36,12 +36,13 @@ impl Archive {
         self.shelf().commit(&open, 1024, |state| state.claim(place, pod, shares, now)).await
     }
 
-    /// Notes a pod that others made under the newest run of this name, which is made where there is none.
+    /// Notes a pod that others made under the newest run of this name, which is made where there is none. One that began before an AgentRun
+    /// of this name was made stays where its records are.
     ///
     /// # Errors
     /// The store cannot be written.
     pub async fn adopt(&self, namespace: &str, name: &str, claims: Claims, pod: Pod, now: Timestamp) -> Result<Claimed> {
-        let run = self.run_of_pods(namespace, name).await?;
+        let run = self.run_of_pods(namespace, name, &pod.uid).await?;
         let open = self.shelf().open(run).await?;
         self.shelf().commit(&open, 1024, |state| Ok(state.adopt(claims, pod, now))).await
     }

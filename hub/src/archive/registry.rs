@@ -57,8 +57,14 @@ impl Archive {
         }
     }
 
-    /// The newest run of this name, made where there is none.
-    pub(super) async fn run_of_pods(&self, namespace: &str, name: &str) -> Result<RunId> {
+    /// The newest run of this name, made where there is none; the unregistered one where that has the pod.
+    pub(super) async fn run_of_pods(&self, namespace: &str, name: &str, pod: &str) -> Result<RunId> {
+        let before = |directory: &Directory| directory.unregistered(namespace, name).map(RunId);
+        if let Some(run) = self.shelf().directory(before).await?
+            && self.shelf().open(run).await?.lock().has_pod(pod)
+        {
+            return Ok(run);
+        }
         let names = Names { namespace: namespace.to_owned(), name: name.to_owned(), uid: String::new() };
         let newest =
             |directory: &Directory| Ok(directory.newest(namespace, name).filter(|(_, row)| row.phase == Phase::Live).map(|(id, _)| id));

@@ -1,6 +1,6 @@
 //! Which pod has which trial, and pods that others made.
 
-use agentrun_hub::archive::{Claims, Kind, Place, Scope};
+use agentrun_hub::archive::{ArchiveError, Claims, Kind, Place, Scope};
 use agentrun_protocol::{query::Filter, run::Registration};
 use serde_json::json;
 
@@ -11,6 +11,8 @@ both! {
     trials_that_are_not_there_are_refused
     pods_that_others_made_have_a_run_of_their_own
     pods_that_others_label_with_a_registered_run_are_part_of_its_calls_alone
+    a_pod_of_others_goes_on_where_it_was_when_its_run_is_gone
+    a_pod_of_others_stays_where_its_records_are
 }
 
 async fn a_pod_is_told_its_trial(rig: Rig) {
@@ -75,4 +77,36 @@ async fn pods_that_others_label_with_a_registered_run_are_part_of_its_calls_alon
     rig.archive.end(adopted.attempt, end(1)).await.unwrap();
     let aggregate = rig.aggregate().await;
     assert_eq!((aggregate.finished, &aggregate.status["calls"]["total"]), (0, &1.into()));
+}
+
+async fn a_pod_of_others_goes_on_where_it_was_when_its_run_is_gone(rig: Rig) {
+    rig.register().await;
+    let adopt = async || rig.archive.adopt(NAMESPACE, NAME, Claims::default(), named("guest"), now()).await.unwrap();
+    let before = adopt().await;
+    assert_eq!(rig.ingest(before.attempt, 1, &[call("a"), call("b")]).await.unwrap(), 2);
+    rig.archive.delete(NAMESPACE, NAME, UID).await.unwrap();
+    let after = adopt().await;
+    assert_ne!(after.run, before.run);
+    for first in [0, u64::MAX] {
+        assert_eq!(rig.ingest(after.attempt, first, &[call("c")]).await, Err(ArchiveError::Gap { first, acknowledged: 0 }));
+    }
+    assert_eq!(rig.ingest(after.attempt, 3, &[call("c"), call("d")]).await.unwrap(), 4);
+    assert_eq!(rig.ingest(after.attempt, 3, &[call("c"), call("d"), call("e")]).await.unwrap(), 5);
+    assert_eq!(rig.ingest(after.attempt, 7, &[call("g")]).await, Err(ArchiveError::Gap { first: 7, acknowledged: 5 }));
+    assert_eq!(rig.records(after.run, &Filter::default()).await.len(), 3);
+    // Of a trial, no record may be missing.
+    rig.register().await;
+    let trial = rig.claim(0, 0, "pod").await.attempt;
+    assert_eq!(rig.ingest(trial, 3, &[call("c")]).await, Err(ArchiveError::Gap { first: 3, acknowledged: 0 }));
+}
+
+async fn a_pod_of_others_stays_where_its_records_are(mut rig: Rig) {
+    let adopt = async |rig: &Rig, pod: &str| rig.archive.adopt(NAMESPACE, NAME, Claims::default(), named(pod), now()).await.unwrap();
+    let before = adopt(&rig, "guest").await;
+    rig.ingest(before.attempt, 1, &[call("a")]).await.unwrap();
+    let registered = rig.register().await;
+    rig.reopen().await;
+    let again = adopt(&rig, "guest").await;
+    assert_eq!((again.run, again.attempt), (before.run, before.attempt));
+    assert_eq!(adopt(&rig, "later").await.run, registered);
 }

@@ -58,6 +58,11 @@ impl RunState {
         Ok((Claimed { run: self.run(), attempt: AttemptId(id), assignment, scope, is_final }, changes))
     }
 
+    /// Whether a pod has an attempt here.
+    pub(crate) fn has_pod(&self, uid: &str) -> bool {
+        self.by_pod.contains_key(uid)
+    }
+
     /// Notes a pod that others made.
     pub(crate) fn adopt(&mut self, claims: Claims, pod: Pod, now: Timestamp) -> (Claimed, Changes) {
         let mut changes = Changes::default();

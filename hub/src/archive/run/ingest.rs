@@ -15,10 +15,12 @@ use crate::archive::{
 
 /// Outputs up to this size stay in memory until they are scored.
 const HELD_BYTES: usize = 16 << 10;
+/// No first batch begins with a later record: numbers behind it are left for all that may come.
+const LATEST: u64 = 1 << 62;
 
 impl RunState {
     /// Takes the records `first`, `first + 1`, … of an attempt; gives the number up to which all are stored. Those that are stored already
-    /// are skipped.
+    /// are skipped. The first batch of a pod that others made may begin with any: its earlier records went to a run that is gone.
     pub(crate) fn ingest(
         &mut self,
         id: AttemptId,
@@ -27,7 +29,8 @@ impl RunState {
         now: Timestamp,
     ) -> Result<(u64, Changes), ArchiveError> {
         let attempt = self.attempt(id)?;
-        let acknowledged = attempt.acknowledged;
+        let adopted = attempt.trial.is_none() && attempt.acknowledged == 0 && (2..=LATEST).contains(&first) && !records.is_empty();
+        let acknowledged = if adopted { first - 1 } else { attempt.acknowledged };
         if first == 0 || first > acknowledged + 1 {
             return Err(ArchiveError::Gap { first, acknowledged });
         }
