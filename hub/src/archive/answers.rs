@@ -14,6 +14,9 @@ use super::{
     types::{RunId, Scope},
 };
 
+/// How many bytes of answers are removed at once: others write between.
+const TRIMMED_BYTES: u64 = 16 << 20;
+
 /// How many stored answers there are, about.
 #[derive(Debug, Default)]
 pub(super) struct Stock {
@@ -45,10 +48,15 @@ impl Stock {
         (count.last, trim)
     }
 
-    fn trimmed(&self, bytes: Option<u64>) {
+    fn bytes(&self) -> u64 {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
+    /// Of those that were there when there were `before` bytes, so many are left.
+    fn trimmed(&self, before: u64, left: Option<u64>) {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         count.trimming = false;
-        count.bytes = bytes.unwrap_or(count.bytes);
+        count.bytes = left.map_or(count.bytes, |left| left + count.bytes.saturating_sub(before));
     }
 }
 
@@ -87,15 +95,30 @@ impl Archive {
         if trim {
             let archive = self.clone();
             tokio::spawn(async move {
-                // Some room is made, so that not every answer that comes has the oldest looked for.
-                let left = archive.shelf().committer().trim(archive.stock().limit / 10 * 9).await;
-                archive.stock().trimmed(left.ok());
+                let before = archive.stock().bytes();
+                let left = archive.trim_answers().await;
+                archive.stock().trimmed(before, left.ok());
             });
         }
         stored
     }
 }
 
+
+    /// Removes the oldest answers; gives the bytes that are left of those that were there.
+    async fn trim_answers(&self) -> Result<u64> {
+        // Some room is made, so that not every answer that comes has the oldest looked for.
+        let bytes = self.stock().limit / 10 * 9;
+        let (_, mut left) = self.shelf().backend().answers().await?;
+        while left > bytes {
+            let freed = self.shelf().committer().trim((left - bytes).min(TRIMMED_BYTES)).await?;
+            if freed == 0 {
+                break;
+            }
+            left = left.saturating_sub(freed);
+        }
+        Ok(left)
+    }
 /// The key within its scope: nobody finds what was put under another scope, whatever key is asked for.
 fn scoped(scope: &Scope, key: &[u8; 32]) -> [u8; 32] {
     let mut hash = Sha256::new();

@@ -81,7 +81,7 @@ forward! {
     purge(run: i64, most: usize) -> usize;
     /// Removes a run's documents by run.
     forget(run: i64, tables: Vec<Table>) -> ();
-    /// Removes the oldest answers until at most so many bytes are left; gives how many are.
+    /// Removes the oldest answers, some hundred at most, until so many bytes are freed; gives how many are.
     trim(bytes: u64) -> u64;
     /// Whether the store is still ours. Waits for a commit of ours whose end we did not hear.
     check_owner() -> ();

@@ -42,7 +42,7 @@ enum Job {
         forget: Vec<Table>,
         done: oneshot::Sender<Result<usize, ArchiveError>>,
     },
-    /// Removes the oldest answers until so many bytes are left, and tells how many are.
+    /// Removes some of the oldest answers, until so many bytes are freed, and tells how many are.
     Trim {
         bytes: u64,
         done: oneshot::Sender<Result<u64, ArchiveError>>,
@@ -140,7 +140,7 @@ impl Committer {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Removes the oldest answers until at most so many bytes are left; gives how many are.
+    /// Removes the oldest answers, some hundred at most, until so many bytes are freed; gives how many are.
     pub(crate) async fn trim(&self, bytes: u64) -> Result<u64, ArchiveError> {
         let (done, answer) = oneshot::channel();
         self.queue.send(Job::Trim { bytes, done }).map_err(|_| stopped())?;

@@ -9,7 +9,7 @@ use crate::archive::{
     error::ArchiveError,
 };
 
-/// How many answers are removed at once.
+/// How many answers are removed at once: others write between.
 const TRIMMED: i64 = 256;
 
 /// Makes the tables where they are missing, and takes the database over.
@@ -114,23 +114,17 @@ impl Session {
 
     pub(super) async fn trim(&mut self, owner: &str, bytes: u64) -> Answer<u64> {
         let statement = self.owner.clone();
-        loop {
-            let transaction = begin(&mut self.client, &statement, owner).await?;
-            let row = transaction.query_one("SELECT coalesce(sum(size), 0)::bigint FROM answers", &[]).await?;
-            let mut size = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
-            if size <= bytes {
-                return Ok(size);
+        let transaction = begin(&mut self.client, &statement, owner).await?;
+        let (mut gone, mut freed) = (Vec::new(), 0);
+        for row in transaction.query("SELECT id, size FROM answers ORDER BY id LIMIT $1", &[&TRIMMED]).await? {
+            if freed < bytes {
+                gone.push(row.get::<_, i64>(0));
+                freed += u64::try_from(row.get::<_, i64>(1)).unwrap_or_default();
             }
-            let mut gone = Vec::new();
-            for row in transaction.query("SELECT id, size FROM answers ORDER BY id LIMIT $1", &[&TRIMMED]).await? {
-                if size > bytes {
-                    gone.push(row.get::<_, i64>(0));
-                    size = size.saturating_sub(u64::try_from(row.get::<_, i64>(1)).unwrap_or_default());
-                }
-            }
-            transaction.execute("DELETE FROM answers WHERE id = ANY($1)", &[&gone]).await?;
-            transaction.commit().await?;
         }
+        transaction.execute("DELETE FROM answers WHERE id = ANY($1)", &[&gone]).await?;
+        transaction.commit().await?;
+        Ok(freed)
     }
 }
 

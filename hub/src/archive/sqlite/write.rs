@@ -5,7 +5,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use super::{Result, check_owner, fault};
 use crate::archive::change::{Changes, Table, rows_of};
 
-/// How many answers are removed at once.
+/// How many answers are removed at once: others write between.
 const TRIMMED: usize = 256;
 
 fn begin<'a>(connection: &'a mut Connection, owner: &str) -> Result<Transaction<'a>> {
@@ -81,22 +81,43 @@ pub(super) fn forget(connection: &mut Connection, owner: &str, run: i64, tables:
 }
 
 pub(super) fn trim(connection: &mut Connection, owner: &str, bytes: u64) -> Result<u64> {
-    loop {
-        let transaction = begin(connection, owner)?;
-        let mut size: u64 = transaction.query_row("SELECT coalesce(sum(size), 0) FROM answers", [], |row| row.get(0)).map_err(fault)?;
-        if size <= bytes {
-            return Ok(size);
+    let transaction = begin(connection, owner)?;
+    let mut oldest = transaction.prepare("SELECT id, size FROM answers ORDER BY id LIMIT ?1").map_err(fault)?;
+    let rows = oldest.query_map([TRIMMED as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))).map_err(fault)?;
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(fault)?;
+    drop(oldest);
+    let mut freed = 0;
+    for (id, size) in rows {
+        if freed < bytes {
+            transaction.execute("DELETE FROM answers WHERE id = ?1", [id]).map_err(fault)?;
+            freed += size;
         }
-        let mut oldest = transaction.prepare("SELECT id, size FROM answers ORDER BY id LIMIT ?1").map_err(fault)?;
-        let rows = oldest.query_map([TRIMMED as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?))).map_err(fault)?;
-        let rows = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(fault)?;
-        drop(oldest);
-        for (id, freed) in rows {
-            if size > bytes {
-                transaction.execute("DELETE FROM answers WHERE id = ?1", [id]).map_err(fault)?;
-                size = size.saturating_sub(freed);
-            }
-        }
-        transaction.commit().map_err(fault)?;
+    }
+    transaction.commit().map_err(fault)?;
+    Ok(freed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{change::AnswerRow, sqlite::open_writer};
+
+    #[test]
+    fn answers_go_some_at_a_time_so_that_others_can_write_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = open_writer(&folder.path().join("hub.db"), 0, "us").unwrap();
+        let answers = (1..=1000_u16).map(|id| {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&id.to_be_bytes());
+            (key, AnswerRow { id: id.into(), key, run: 0, value: bytes::Bytes::from_static(&[0; 10]) })
+        });
+        commit(&mut connection, "us", &Changes { answers: answers.collect(), ..Changes::default() }).unwrap();
+        let count =
+            |connection: &Connection| connection.query_row("SELECT count(*) FROM answers", [], |row| row.get::<_, usize>(0)).unwrap();
+        assert_eq!(trim(&mut connection, "us", 5000).unwrap(), 10 * TRIMMED as u64);
+        assert_eq!(count(&connection), 1000 - TRIMMED);
+        assert_eq!(trim(&mut connection, "us", 95).unwrap(), 100, "and no more than need to");
+        let oldest: usize = connection.query_row("SELECT min(id) FROM answers", [], |row| row.get(0)).unwrap();
+        assert_eq!((count(&connection), oldest), (990 - TRIMMED, TRIMMED + 11));
     }
 }
