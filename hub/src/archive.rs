@@ -5,7 +5,7 @@
 //! SQLite and PostgreSQL differ only in how such a set is written and how rows are read ([`backend`]), so that both decide alike. After a
 //! failed commit the state in memory is forgotten and read again ([`shelf`]): what is acknowledged is what is stored.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 mod answers;
 mod attempt;
@@ -63,6 +63,11 @@ impl Archive {
         let rows: Vec<(i64, Phase)> = archive.shelf().directory(|all| all.iter().map(|(id, row)| (id, row.phase)).collect()).await?;
         rows.into_iter().filter_map(gone).for_each(|(id, phase)| archive.purge(id, phase));
         Ok(archive)
+    }
+
+    /// Forgets what is in memory of runs that nobody asked for in so long, some minutes at least; gives how many. Who asks later has them read.
+    pub fn forget_idle(&self, idle: Duration) -> usize {
+        self.shelf().forget_idle(idle)
     }
 
     /// Whether writes are taken now.

@@ -31,6 +31,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 64 << 10;
 /// Requests on one HTTP/2 connection at once.
 const STREAMS: u32 = 1024;
+/// A run that nobody asks for in so long is not held in memory.
+const IDLE: Duration = Duration::from_secs(600);
 /// Between two looks whether the other end of an HTTP/2 connection is still there.
 const PING: Duration = Duration::from_secs(20);
 
@@ -210,5 +212,6 @@ async fn sweep(state: Arc<State>, often: Duration) {
     loop {
         tokio::time::sleep(often).await;
         state.leases.sweep();
+        state.archive.forget_idle(IDLE);
     }
 }

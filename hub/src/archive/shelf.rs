@@ -20,11 +20,6 @@ use super::{
 
 type Result<T> = std::result::Result<T, ArchiveError>;
 
-/// So many runs are held in memory before those that nobody asks for are forgotten.
-const HELD_RUNS: usize = 32;
-/// After so long without a question a run may be forgotten.
-const IDLE: Duration = Duration::from_secs(600);
-
 /// A run in memory.
 pub(crate) struct Open {
     epoch: u64,
@@ -143,17 +138,22 @@ impl Shelf {
     }
 
     fn find_held(&self, run: RunId) -> Result<Option<Arc<Open>>> {
-        let mut held = self.held();
+        let held = self.held();
         held.directory.live(run.0)?;
         let open = held.open.get(&run.0).cloned();
         if let Some(open) = &open {
             *open.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        } else if held.open.len() >= HELD_RUNS {
-            // Nothing of a run that nobody holds and that was asked for so long ago is still on its way to the disk.
-            let idle = |open: &Arc<Open>| open.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > IDLE;
-            held.open.retain(|_, open| Arc::strong_count(open) > 1 || !idle(open));
         }
         Ok(open)
+    }
+
+    /// Forgets the runs that nobody holds and that nobody asked for in so long, which is longer than a decision takes to reach the disk.
+    pub(crate) fn forget_idle(&self, idle: Duration) -> usize {
+        let asked = |open: &Open| *open.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten = |_: &i64, open: &mut Arc<Open>| Arc::strong_count(open) == 1 && asked(open).elapsed() >= idle;
+        // Large ones take a while to be freed, and nobody waits for that.
+        let forgotten: Vec<_> = self.held().open.extract_if(forgotten).collect();
+        forgotten.len()
     }
 
     /// Makes a decision on a run, and waits until it is durable. `bytes` is about how much it writes.
@@ -218,5 +218,30 @@ impl Shelf {
             self.committer.push(held.epoch.unwrap_or_default(), changes, room)?
         };
         durable(committed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{
+        run::Names,
+        types::{Location, Settings},
+    };
+
+    #[tokio::test]
+    async fn only_runs_that_nobody_holds_or_asked_for_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let backend = Backend::open(&Settings::new(Location::Sqlite(folder.path().join("hub.db")))).await.unwrap();
+        let shelf = Shelf::new(backend.clone(), Committer::start(backend));
+        let make = |id| Ok((RunRow::default(), RunState::new(id, Names::default(), Timestamp::now()), Changes::default()));
+        let run = shelf.create(1, |_| Ok(None), make).await.unwrap();
+        let open = shelf.open(run).await.unwrap();
+        assert_eq!(shelf.forget_idle(Duration::ZERO), 0, "it is at work");
+        drop(open);
+        assert_eq!(shelf.forget_idle(Duration::from_secs(600)), 0, "it was asked for just now");
+        assert_eq!(shelf.forget_idle(Duration::ZERO), 1);
+        assert!(shelf.open(run).await.is_ok());
+        assert_eq!(shelf.forget_idle(Duration::ZERO), 1);
     }
 }

@@ -4,7 +4,7 @@ use agentrun_hub::archive::{ArchiveError, Kind, Retention};
 use agentrun_protocol::{query::Filter, run::Registration};
 use serde_json::json;
 
-use super::rig::{NAME, NAMESPACE, Rig, UID, call, named, now, place, registration, spec};
+use super::rig::{NAME, NAMESPACE, Rig, UID, call, content, named, now, place, registration, spec};
 
 both! {
     an_equal_registration_changes_nothing_and_another_uid_is_another_run
@@ -12,6 +12,7 @@ both! {
     a_later_generation_needs_no_datapoints
     a_deleted_run_is_gone_with_its_rows_and_others_stay
     a_run_that_expired_is_not_taken_for_a_new_one
+    a_run_that_was_forgotten_goes_on
 }
 
 async fn an_equal_registration_changes_nothing_and_another_uid_is_another_run(rig: Rig) {
@@ -111,4 +112,17 @@ async fn a_run_that_expired_is_not_taken_for_a_new_one(mut rig: Rig) {
         assert_eq!(rig.archive.runs(NAMESPACE, None, None).await.unwrap().items, vec![]);
         rig.reopen().await;
     }
+}
+
+async fn a_run_that_was_forgotten_goes_on(rig: Rig) {
+    rig.register().await;
+    rig.live(0, 0, "done", "yes").await;
+    let attempt = rig.claim(0, 1, "pod").await.attempt;
+    rig.ingest(attempt, 1, &[call("a")]).await.unwrap();
+    let before = content(rig.aggregate().await);
+    assert_eq!(rig.archive.forget_idle(std::time::Duration::ZERO), 1);
+    assert_eq!(content(rig.aggregate().await), before);
+    assert_eq!(rig.archive.forget_idle(std::time::Duration::ZERO), 1);
+    assert_eq!(rig.ingest(attempt, 1, &[call("a"), call("b")]).await.unwrap(), 2);
+    assert_eq!(rig.claim(0, 1, "pod").await.attempt, attempt);
 }
