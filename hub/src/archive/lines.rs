@@ -81,13 +81,36 @@ fn take_apart(mut record: CallRecord, claims: Option<&Claims>) -> Parsed {
     record.combo_id = own(record.combo_id, |claims| &claims.combo_id);
     record.agent_id = own(record.agent_id, |claims| &claims.agent_id);
     (record.sample, record.attempt) = (0, 0);
-    let detail = Piece::new(serde_json::to_string(&record).expect("a record that was read can be written"));
+    let detail = Piece::new(without_escaped_nul(serde_json::to_string(&record).expect("a record that was read can be written")));
     Parsed { call, started_at, ended_at, model, outcome, cached, sums, detail, request, response }
 }
 
 /// A name as filters compare it: PostgreSQL's texts hold no NUL.
 pub(crate) fn without_nul(name: &str) -> String {
     name.replace('\0', "\u{fffd}")
+}
+
+/// JSON text whose strings hold no NUL: PostgreSQL takes no member out of a text that has one anywhere.
+fn without_escaped_nul(json: String) -> String {
+    const NUL: &str = "\\u0000";
+    if !json.contains(NUL) {
+        return json;
+    }
+    let (mut kept, mut rest) = (String::with_capacity(json.len()), json.as_str());
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        kept.push_str(before);
+        if let Some(behind) = escape.strip_prefix(NUL) {
+            kept.push_str("\\ufffd");
+            rest = behind;
+        } else {
+            // What is escaped goes with its backslash: it may be one itself, and begins no escape then.
+            let (pair, behind) = escape.split_at(escape.char_indices().nth(2).map_or(escape.len(), |(end, _)| end));
+            kept.push_str(pair);
+            rest = behind;
+        }
+    }
+    kept + rest
 }
 
 /// Whose a record is.
@@ -140,5 +163,18 @@ impl Stored {
         };
         (record.request_body, record.response_body) = (raw(&self.request)?, raw(&self.response)?);
         serde_json::value::to_raw_value(&record).map_err(|error| broken(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_nul_reads_as_before_but_for_it() {
+        for text in ["", "plain", "\0", "a\0b\0", "\\u0000", "\\\0", "\\\\u0000\0\\", "\"\0\"", "é\0\u{1f980}"] {
+            let written = without_escaped_nul(serde_json::to_string(text).unwrap());
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), without_nul(text), "{written}");
+        }
     }
 }

@@ -74,8 +74,10 @@ async fn records_of_a_pods_own_sessions_keep_their_ids(rig: Rig) {
             (data_id.map(str::to_owned), Some("a".to_owned()), agent_id.map(str::to_owned));
         record
     };
-    let calls =
+    let mut calls =
         [said("a", Some("batch"), None), said("b", Some("q1"), None), said("c", Some("q2"), Some("x")), said("d", None, Some("x\0"))];
+    // Other members are in the way of no question.
+    (calls[0].requested_model, calls[1].error) = (Some("m\0".to_owned()), Some("a \\u0000 or \0".to_owned()));
     rig.ingest(attempt.attempt, 1, &calls).await.unwrap();
     let table = [
         (filter(|filter| filter.data_id = Some("batch".into())), "ad"),
@@ -92,6 +94,8 @@ async fn records_of_a_pods_own_sessions_keep_their_ids(rig: Rig) {
     }
     let ids: Vec<_> = rig.records(attempt.run, &Filter::default()).await.iter().map(|record| record["data_id"].clone()).collect();
     assert_eq!(ids, ["batch", "q1", "q2", "batch"]);
+    let stored = rig.records(attempt.run, &Filter::default()).await;
+    assert_eq!((&stored[0]["requested_model"], &stored[1]["error"]), (&"m\u{fffd}".into(), &"a \\u0000 or \u{fffd}".into()));
     // A trial's records are the trial's, whatever they say.
     let run = rig.register().await;
     let trial = rig.claim(0, 0, "trial").await.attempt;
