@@ -72,7 +72,7 @@ impl Archive {
     /// Stores an answer under a key, in place of an earlier one.
     ///
     /// # Errors
-    /// It is longer than [`ENTRY_BYTES`], or the store cannot be written.
+    /// It is longer than [`ENTRY_BYTES`], the store cannot be written, or a write found no room not long ago.
     pub async fn keep_answer(&self, scope: &Scope, key: [u8; 32], answer: Bytes) -> Result<()> {
         let bytes = answer.len() as u64;
         if bytes > ENTRY_BYTES {
@@ -82,6 +82,8 @@ impl Archive {
             Scope::Run(run) => self.shelf().directory(|directory| directory.live(run.0).map(|_| run.0)).await??,
             Scope::Namespace(_) | Scope::Shared => 0,
         };
+        // Nobody's result depends on it: what does goes first.
+        self.has_room()?;
         let room = self.shelf().committer().room(answer.len() + 256).await?;
         let (id, trim) = self.stock().add(bytes);
         let key = scoped(scope, &key);
@@ -102,8 +104,6 @@ impl Archive {
         }
         stored
     }
-}
-
 
     /// Removes the oldest answers; gives the bytes that are left of those that were there.
     async fn trim_answers(&self) -> Result<u64> {
@@ -119,6 +119,8 @@ impl Archive {
         }
         Ok(left)
     }
+}
+
 /// The key within its scope: nobody finds what was put under another scope, whatever key is asked for.
 fn scoped(scope: &Scope, key: &[u8; 32]) -> [u8; 32] {
     let mut hash = Sha256::new();

@@ -111,6 +111,12 @@ impl Changes {
         *self == Self::default()
     }
 
+    /// Whether it is stored answers and nothing else.
+    pub(crate) fn holds_answers_alone(&self) -> bool {
+        let Self { documents, outputs, texts, calls, answers } = self;
+        !answers.is_empty() && documents.is_empty() && outputs.is_empty() && texts.is_empty() && calls.is_empty()
+    }
+
     /// About how many bytes this is.
     pub(crate) fn bytes(&self) -> usize {
         let documents: usize = self.documents.values().map(|text| text.len() + 16).sum();

@@ -20,10 +20,12 @@ use super::{
 const GROUP_BYTES: usize = 8 << 20;
 /// The most bytes that wait to be written; who has more waits with it.
 const WAITING_BYTES: usize = 64 << 20;
-/// How long writes are refused at once after one found no room.
+/// How long writes are refused at once after one failed.
 const REFUSED: Duration = Duration::from_secs(1);
+/// The same after one found no room: somebody has to make some first, and after each that fails all runs are read again.
+const REFUSED_FULL: Duration = Duration::from_secs(10);
 /// How long the store counts as full after a write found no room: whoever waits for room tries again sooner.
-const FULL: Duration = Duration::from_secs(15);
+const FULL: Duration = Duration::from_secs(30);
 
 /// A decision on its way to the disk.
 pub(crate) type Committed = oneshot::Receiver<Result<(), ArchiveError>>;
@@ -87,11 +89,14 @@ impl Committer {
     /// # Errors
     /// The last commit failed, and that is not long ago.
     pub(crate) fn writable(&self) -> Result<(), ArchiveError> {
-        match &lock(&self.health).problem {
-            Some((problem @ ArchiveError::Fenced, _)) => Err(problem.clone()),
-            Some((problem, at)) if at.elapsed() < REFUSED => Err(problem.clone()),
-            _ => Ok(()),
-        }
+        let health = lock(&self.health);
+        let Some((problem, at)) = &health.problem else { return Ok(()) };
+        let refused = match problem {
+            ArchiveError::Fenced => Duration::MAX,
+            ArchiveError::Full(_) => REFUSED_FULL,
+            _ => REFUSED,
+        };
+        if at.elapsed() < refused { Err(problem.clone()) } else { Ok(()) }
     }
 
     /// Whether there is room for whatever waits to be written.
@@ -186,6 +191,10 @@ impl Writer {
         let removed = self.backend.purge(run, most).await?;
         if removed == 0 {
             self.backend.forget(run, forget).await?;
+            // Room was made: whoever waits for it tries again.
+            let mut health = lock(&self.health);
+            health.full = None;
+            health.problem.take_if(|(problem, _)| matches!(problem, ArchiveError::Full(_)));
         }
         Ok(removed)
     }
@@ -212,15 +221,10 @@ impl Writer {
                 next = jobs.try_recv().ok();
             }
         }
+        let of_answers = group.holds_answers_alone();
         let result = if group.is_empty() { Ok(()) } else { self.backend.write(group).await };
         if let Err(problem) = &result {
-            tracing::error!(%problem, "cannot write to the store");
-            let mut health = lock(&self.health);
-            let failed = (problem.clone(), Instant::now());
-            if matches!(problem, ArchiveError::Full(_)) {
-                health.full = Some(failed.clone());
-            }
-            (health.epoch, health.problem) = (health.epoch + 1, Some(failed));
+            self.failed(problem, of_answers);
         } else if bytes > 0 {
             lock(&self.health).problem = None;
         }
@@ -228,7 +232,83 @@ impl Writer {
         next
     }
 
+    fn failed(&self, problem: &ArchiveError, of_answers: bool) {
+        tracing::error!(%problem, "cannot write to the store");
+        let mut health = lock(&self.health);
+        let failed = (problem.clone(), Instant::now());
+        if matches!(problem, ArchiveError::Full(_)) {
+            health.full = Some(failed.clone());
+            if of_answers {
+                // No state in memory is ahead of what is stored, and records, which are smaller, may find room.
+                return;
+            }
+        }
+        (health.epoch, health.problem) = (health.epoch + 1, Some(failed));
+    }
+
     fn problem(&self) -> ArchiveError {
         lock(&self.health).problem.as_ref().map_or_else(stopped, |(problem, _)| problem.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{
+        change::{AnswerRow, rows_of},
+        types::{Location, Settings},
+    };
+
+    /// A store with room for a MiB.
+    async fn small(folder: &tempfile::TempDir) -> Committer {
+        let settings = Settings { file_bytes: 1 << 20, ..Settings::new(Location::Sqlite(folder.path().join("hub.db"))) };
+        Committer::start(Backend::open(&settings).await.unwrap())
+    }
+
+    async fn write(committer: &Committer, changes: Changes) -> Result<(), ArchiveError> {
+        let room = committer.room(changes.bytes()).await?;
+        durable(committer.push(committer.epoch(), changes, room)?).await
+    }
+
+    fn output(run: i64, bytes: usize) -> Changes {
+        Changes { outputs: [(rows_of(run).0, vec![1; bytes].into())].into(), ..Changes::default() }
+    }
+
+    fn answer(bytes: usize) -> Changes {
+        let row = AnswerRow { id: 1, key: [1; 32], run: 0, value: vec![1; bytes].into() };
+        Changes { answers: [(row.key, row)].into(), ..Changes::default() }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_finds_no_room_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = small(&folder).await;
+        let epoch = committer.epoch();
+        assert!(matches!(write(&committer, answer(2 << 20)).await, Err(ArchiveError::Full(_))));
+        assert_eq!((committer.epoch(), committer.writable()), (epoch, Ok(())));
+        assert!(matches!(committer.has_room(), Err(ArchiveError::Full(_))));
+        write(&committer, output(1, 1000)).await.unwrap();
+        let mut both = answer(2 << 20);
+        both.extend(output(1, 1000));
+        assert!(matches!(write(&committer, both).await, Err(ArchiveError::Full(_))));
+        assert_eq!(committer.epoch(), epoch + 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_store_is_tried_again_when_its_callers_were_told_to_or_room_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = small(&folder).await;
+        write(&committer, output(1, 500_000)).await.unwrap();
+        let full = async || assert!(matches!(write(&committer, output(2, 800_000)).await, Err(ArchiveError::Full(_))));
+        full().await;
+        let ago = |seconds| lock(&committer.health).problem.as_mut().unwrap().1 = Instant::now() - Duration::from_secs(seconds);
+        ago(5);
+        assert!(matches!(committer.writable(), Err(ArchiveError::Full(_))), "they were told to come again after ten seconds");
+        ago(10);
+        assert_eq!(committer.writable(), Ok(()));
+        full().await;
+        while committer.purge(1, 1, Vec::new()).await.unwrap() > 0 {}
+        assert_eq!((committer.writable(), committer.has_room()), (Ok(()), Ok(())));
+        write(&committer, output(2, 800_000)).await.unwrap();
     }
 }

@@ -9,6 +9,9 @@ use super::{
     server::server,
 };
 
+/// Between two tries of what is refused for some seconds.
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+
 both! {
     whoever_opened_the_store_last_owns_it
     many_writers_at_once_lose_nothing
@@ -105,7 +108,7 @@ async fn a_run_that_is_deleted_makes_room_in_a_full_file() {
 async fn is_told_that_it_is_full(rig: &Rig, attempt: agentrun_hub::archive::AttemptId) -> bool {
     for _ in 0..5 {
         while rig.archive.put_output(attempt, Bytes::from_static(b"small")).await.is_err() {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(AGAIN).await;
         }
         let nothing = Observation { uid: UID.to_owned(), ..Observation::default() };
         match rig.archive.observe(NAMESPACE, NAME, nothing, super::rig::now()).await {
@@ -154,10 +157,10 @@ async fn a_full_database_refuses_writes_and_keeps_what_it_has() {
     assert!(matches!(&error, ArchiveError::Full(text) if text.contains("could not extend file")), "{error}");
     assert_eq!(rig.records(run, &Filter::default()).await.len(), 1);
     client.batch_execute("DROP TRIGGER no_room ON calls").await.unwrap();
-    // Writes are refused at once for a while; then the same batch is welcome.
+    // Writes are refused at once for some seconds; then the same batch is welcome.
     while let Err(error) = rig.ingest(attempt, 2, &[call("b")]).await {
         assert_eq!(error.kind(), Kind::Unavailable);
-        tokio::task::yield_now().await;
+        tokio::time::sleep(AGAIN).await;
     }
     assert_eq!(rig.archive.run(run).await.unwrap().calls, 2);
 }
