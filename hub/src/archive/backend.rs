@@ -39,7 +39,12 @@ pub(crate) struct CallQuery {
 impl CallQuery {
     /// The end of its SQL.
     pub(crate) fn order(&self) -> String {
-        format!(" ORDER BY c.id{} LIMIT {}", if self.newest_first { " DESC" } else { "" }, self.limit)
+        format!(" ORDER BY c.id{} LIMIT {}", self.direction(), self.limit)
+    }
+
+    /// Which way its SQL orders.
+    pub(crate) fn direction(&self) -> &'static str {
+        if self.newest_first { " DESC" } else { "" }
     }
 }
 

@@ -28,8 +28,10 @@ mod write;
 type Result<T> = std::result::Result<T, ArchiveError>;
 type Answer<T> = std::result::Result<T, Fault>;
 
-/// How many reading connections there are.
+/// How many reading connections there are, but for the one for lists.
 const READERS: usize = 3;
+/// How long one list may take, in milliseconds: the others wait for it.
+const LIST_MILLISECONDS: u32 = 60_000;
 /// Waits between attempts to write over a lost connection.
 const WAITS: [Duration; 4] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 /// The format of the tables.
@@ -108,12 +110,17 @@ impl Fault {
 #[derive(Clone)]
 pub(crate) struct Postgres(Arc<Inner>);
 
+/// Where a reading connection is, once it is made.
+type Place = Mutex<Option<Arc<Client>>>;
+
 struct Inner {
     target: Target,
     /// This process, as the database knows it.
     owner: String,
     writer: Mutex<Option<write::Session>>,
-    readers: [Mutex<Option<Arc<Client>>>; READERS],
+    readers: [Place; READERS],
+    /// For lists that people ask for: they are long, and pods' look-ups do not wait for them.
+    lists: Place,
     next: AtomicUsize,
 }
 
@@ -125,8 +132,8 @@ impl Postgres {
         let mut client = target.connect().await.map_err(Fault::told)?;
         write::take_over(&mut client, &owner).await.map_err(Fault::told)?;
         let session = write::Session::prepare(client).await.map_err(|error| Fault::from(error).told())?;
-        let (readers, next) = (Default::default(), AtomicUsize::new(0));
-        Ok(Self(Arc::new(Inner { target, owner, writer: Mutex::new(Some(session)), readers, next })))
+        let (readers, lists, next) = Default::default();
+        Ok(Self(Arc::new(Inner { target, owner, writer: Mutex::new(Some(session)), readers, lists, next })))
     }
 
     /// Works on the writing connection; over another one where it is lost. Work that was done twice was done once.
@@ -166,9 +173,25 @@ impl Postgres {
     /// Works on a reading connection; once more over another one where it was lost.
     async fn reading<A, T>(&self, what: &A, work: for<'a> fn(&'a Client, &'a A) -> BoxFuture<'a, Answer<T>>) -> Result<T> {
         let place = &self.0.readers[self.0.next.fetch_add(1, Ordering::Relaxed) % READERS];
+        self.reading_at(place, "", what, work).await
+    }
+
+    /// As [`Postgres::reading`], for what may take long.
+    async fn listing<A, T>(&self, what: &A, work: for<'a> fn(&'a Client, &'a A) -> BoxFuture<'a, Answer<T>>) -> Result<T> {
+        let setup = format!("SET statement_timeout = {LIST_MILLISECONDS}");
+        self.reading_at(&self.0.lists, &setup, what, work).await
+    }
+
+    async fn reading_at<A, T>(
+        &self,
+        place: &Place,
+        setup: &str,
+        what: &A,
+        work: for<'a> fn(&'a Client, &'a A) -> BoxFuture<'a, Answer<T>>,
+    ) -> Result<T> {
         let mut again = true;
         loop {
-            let result = match self.reader(place).await {
+            let result = match self.reader(place, setup).await {
                 Ok(client) => work(&client, what).await,
                 Err(fault) => Err(fault),
             };
@@ -183,12 +206,13 @@ impl Postgres {
         }
     }
 
-    async fn reader(&self, place: &Mutex<Option<Arc<Client>>>) -> Answer<Arc<Client>> {
+    async fn reader(&self, place: &Place, setup: &str) -> Answer<Arc<Client>> {
         let mut place = place.lock().await;
         match place.as_ref().filter(|client| !client.is_closed()) {
             Some(client) => Ok(client.clone()),
             None => {
                 let client = Arc::new(self.0.target.connect().await?);
+                client.batch_execute(setup).await?;
                 *place = Some(client.clone());
                 Ok(client)
             }
@@ -228,7 +252,7 @@ impl Postgres {
     }
 
     pub(crate) async fn calls(&self, query: CallQuery) -> Result<Vec<Stored>> {
-        self.reading(&query, |client, query| read::calls(client, query).boxed()).await
+        self.listing(&query, |client, query| read::calls(client, query).boxed()).await
     }
 
     pub(crate) async fn answer(&self, key: [u8; 32]) -> Result<Option<Bytes>> {

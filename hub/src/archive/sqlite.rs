@@ -26,6 +26,8 @@ type Result<T> = std::result::Result<T, ArchiveError>;
 
 /// How many reads go on at once.
 const READERS: usize = 4;
+/// How many of them may be long ones, of lists that people ask for: pods' look-ups never wait for all.
+const LISTS: usize = READERS - 1;
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(10);
 /// The format of the file.
@@ -63,6 +65,7 @@ struct Inner {
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     reading: Semaphore,
+    listing: Semaphore,
 }
 
 impl Sqlite {
@@ -72,8 +75,8 @@ impl Sqlite {
         blocking(move || {
             let owner = uuid::Uuid::now_v7().to_string();
             let writer = open_writer(&path, most, &owner)?;
-            let (readers, reading) = (Mutex::default(), Semaphore::new(READERS));
-            Ok(Self(Arc::new(Inner { path, owner, writer: Mutex::new(writer), readers, reading })))
+            let (reading, listing) = (Semaphore::new(READERS), Semaphore::new(LISTS));
+            Ok(Self(Arc::new(Inner { path, owner, writer: Mutex::new(writer), readers: Mutex::default(), reading, listing })))
         })
         .await
     }
@@ -96,6 +99,12 @@ impl Sqlite {
             result
         })
         .await
+    }
+
+    /// As [`Sqlite::reading`], for what may take long.
+    async fn listing<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let _turn = self.0.listing.acquire().await.map_err(|error| ArchiveError::Unavailable(error.to_string()))?;
+        self.reading(work).await
     }
 
     pub(crate) async fn write(&self, changes: Changes) -> Result<()> {
@@ -131,7 +140,7 @@ impl Sqlite {
     }
 
     pub(crate) async fn calls(&self, query: CallQuery) -> Result<Vec<Stored>> {
-        self.reading(move |connection| read::calls(connection, &query).map_err(fault)).await
+        self.listing(move |connection| read::calls(connection, &query).map_err(fault)).await
     }
 
     pub(crate) async fn answer(&self, key: [u8; 32]) -> Result<Option<Bytes>> {
@@ -199,5 +208,37 @@ fn fault(error: rusqlite::Error) -> ArchiveError {
         Some(ErrorCode::DiskFull) => ArchiveError::Full(error.to_string()),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ArchiveError::Broken(error.to_string()),
         _ => ArchiveError::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_look_up_waits_for_no_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("hub.db"), 0).await.unwrap();
+        let (started, mut lists) = tokio::sync::mpsc::unbounded_channel();
+        let slow: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (store, started) = (store.clone(), started.clone());
+                let (end, ended) = std::sync::mpsc::channel::<()>();
+                let work = move |_: &Connection| {
+                    started.send(()).unwrap();
+                    ended.recv().unwrap();
+                    Ok(())
+                };
+                (end, tokio::spawn(async move { store.listing(work).await }))
+            })
+            .collect();
+        for _ in 0..LISTS {
+            lists.recv().await.unwrap();
+        }
+        assert_eq!(store.answer([1; 32]).await.unwrap(), None);
+        for (end, list) in slow {
+            end.send(()).unwrap();
+            list.await.unwrap().unwrap();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Stores that fail: full, taken over, cut off, broken.
 
-use agentrun_hub::archive::{Archive, ArchiveError, Kind, Location, Settings};
+use agentrun_hub::archive::{Archive, ArchiveError, Kind, Location, Scope, Settings};
 use agentrun_protocol::{query::Filter, run::Observation};
 use bytes::Bytes;
 
@@ -219,4 +219,27 @@ async fn an_end_that_was_not_stored_did_not_happen() {
     assert!(before.find(NAMESPACE, NAME, Some(UID)).await.is_err(), "what it remembers is not what is stored");
     rig.archive.end(attempt, end(1)).await.unwrap();
     assert_eq!(rig.aggregate().await.finished, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_up_waits_for_no_list() {
+    let rig = Rig::postgres().await;
+    let run = rig.register().await;
+    let attempt = rig.claim(0, 0, "pod").await.attempt;
+    rig.ingest(attempt, 1, &[call("a")]).await.unwrap();
+    let (database, archive) = (rig.database.clone().unwrap(), rig.archive.clone());
+    let locks = server().client(&database).await;
+    locks.batch_execute("BEGIN; LOCK TABLE calls").await.unwrap();
+    let list = tokio::spawn(async move { archive.calls(run, &Filter::default()).await });
+    let waiting = "SELECT FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'";
+    let looks = server().client("postgres").await;
+    while looks.query(waiting, &[&database]).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // More than there are connections: each would have its turn behind the list.
+    for key in 0..8 {
+        assert_eq!(rig.archive.answer(&Scope::Shared, &[key; 32]).await.unwrap(), None);
+    }
+    locks.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(list.await.unwrap().unwrap().items.len(), 1);
 }

@@ -1,14 +1,16 @@
 //! Reading from PostgreSQL.
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use tokio_postgres::{
-    Client,
+    Client, Row,
     types::{ToSql, Type},
 };
 
 use super::Answer;
 use crate::archive::{backend::CallQuery, change::Table, lines::Stored, run::Wanted};
+
+/// A call's texts.
+const TEXTS: &str = "JOIN texts d ON d.id = c.detail LEFT JOIN texts q ON q.id = c.request LEFT JOIN texts r ON r.id = c.response";
 
 pub(super) async fn documents(client: &Client, table: Table, from: i64, until: i64) -> Answer<Vec<(i64, String)>> {
     let sql = format!("SELECT id, document FROM {} WHERE id >= $1 AND id < $2 ORDER BY id", table.name());
@@ -28,10 +30,10 @@ pub(super) async fn outputs(client: &Client, attempts: &[i64]) -> Answer<Vec<(i6
 }
 
 pub(super) async fn calls(client: &Client, query: &CallQuery) -> Answer<Vec<Stored>> {
-    let mut sql = "SELECT c.id, c.attempt, c.call, c.started_at, c.ended_at, d.value, q.value, r.value FROM calls c \
-         JOIN texts d ON d.id = c.detail LEFT JOIN texts q ON q.id = c.request LEFT JOIN texts r ON r.id = c.response \
-         WHERE c.id > $1 AND c.id < $2"
-        .to_owned();
+    let bytes = i64::try_from(query.bytes).unwrap_or(i64::MAX);
+    // Lengths first, which cost no look at the texts: those that do not fit into the page are not read.
+    let size = "octet_length(d.value) + coalesce(octet_length(q.value), 0) + coalesce(octet_length(r.value), 0) + 128";
+    let mut sql = format!("SELECT c.*, {size} AS size FROM calls c {TEXTS} WHERE c.id > $1 AND c.id < $2");
     let mut values: Vec<(&(dyn ToSql + Sync), Type)> = vec![(&query.after, Type::INT8), (&query.before, Type::INT8)];
     if let Some(model) = &query.model {
         values.push((model, Type::TEXT));
@@ -63,28 +65,22 @@ pub(super) async fn calls(client: &Client, query: &CallQuery) -> Answer<Vec<Stor
         let (own, last) = (format!("(convert_from(d.value, 'UTF8')::json ->> '{}')", name.member), values.len());
         sql.push_str(&format!(" AND ({own} = ${} OR ({own} IS NULL AND c.attempt = ANY(${last})))", last - 1));
     }
-    sql.push_str(&query.order());
-    let rows = client.query_typed_raw(&sql, values).await?;
-    let mut rows = std::pin::pin!(rows);
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.try_next().await? {
-        let stored = Stored {
-            id: row.get(0),
-            attempt: row.get(1),
-            call: row.get(2),
-            started_at: row.get(3),
-            ended_at: row.get(4),
-            detail: row.get(5),
-            request: row.get(6),
-            response: row.get(7),
-        };
-        bytes += stored.bytes();
-        found.push(stored);
-        if bytes >= query.bytes {
-            break;
-        }
-    }
-    Ok(found)
+    values.push((&bytes, Type::INT8));
+    let (order, last) = (query.order(), values.len());
+    let before = format!("SELECT c.*, sum(size) OVER (ORDER BY c.id{}) - size AS before FROM ({sql}{order}) c", query.direction());
+    let columns = "c.id, c.attempt, c.call, c.started_at, c.ended_at, d.value, q.value, r.value";
+    let sql = format!("SELECT {columns} FROM ({before}) c {TEXTS} WHERE c.before < ${last}{order}");
+    let stored = |row: Row| Stored {
+        id: row.get(0),
+        attempt: row.get(1),
+        call: row.get(2),
+        started_at: row.get(3),
+        ended_at: row.get(4),
+        detail: row.get(5),
+        request: row.get(6),
+        response: row.get(7),
+    };
+    Ok(client.query_typed(&sql, &values).await?.into_iter().map(stored).collect())
 }
 
 pub(super) async fn answer(client: &Client, key: &[u8; 32]) -> Answer<Option<Bytes>> {
