@@ -62,10 +62,11 @@ pub struct Args {
     /// The most bytes of the SQLite database; 0 is as many as the disk has.
     #[arg(long, env = "AGENTRUN_HUB_DATA_SIZE", default_value = "0", value_parser = size, value_name = "SIZE")]
     pub data_size: u64,
-    /// Removes the data of runs that ended longer ago, as in `30d` or `12h`.
+    /// Removes the data of runs that last changed longer ago, as in `30d` or `12h`: of those whose trials all have a result, and of pods' that
+    /// no AgentRun registered. Others are kept until their AgentRun is deleted.
     #[arg(long, env = "AGENTRUN_HUB_RETENTION_AGE", value_parser = age, value_name = "AGE")]
     pub retention_age: Option<Duration>,
-    /// Keeps the data of so many runs, those that changed last.
+    /// Keeps the data of so many runs, those that changed last; of the others, it removes the same runs' as --retention-age.
     #[arg(long, env = "AGENTRUN_HUB_RETENTION_RUNS", value_name = "N")]
     pub retention_runs: Option<usize>,
     /// The most connections at once.
