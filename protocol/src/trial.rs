@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::routing::Policy;
 
 /// Header of a batch of records: the sequence number of its first line, decimal. Numbers count a pod's records from 1, without gaps; a
-/// batch that was sent before is acknowledged again and stored once.
+/// batch that was sent before is acknowledged again and stored once. A batch that leaves records out is refused (409); one without lines that
+/// begins with 1 leaves none out, and asks how far they are stored.
 pub const FIRST_SEQUENCE_HEADER: &str = "agentrun-first-sequence";
 
 /// The most bytes of a batch of records. A longer one is refused (413) without being read.

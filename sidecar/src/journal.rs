@@ -25,6 +25,8 @@ mod retain;
 mod spool;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use outbox::tests as samples;
 pub(crate) use outbox::{Batch, BatchLimit, Outbox};
 pub(crate) use query::Wanted;
 pub use reader::{Filter, Reader};

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agentrun_protocol::{paths, trial::Acknowledged};
+use bytes::Bytes;
 use http::StatusCode;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
@@ -15,10 +16,12 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     hub::{Ask, Backoff, Hub, HubError},
     journal::{Batch, BatchLimit, JournalError, Outbox, Spool},
-    ship::progress::Progress,
+    ship::progress::{Progress, Shipped},
 };
 
 mod progress;
+#[cfg(test)]
+mod tests;
 
 /// What a batch may hold.
 const BATCH: BatchLimit = BatchLimit { records: 512, bytes: 4 << 20, without_bodies: false };
@@ -38,7 +41,7 @@ enum ShipError {
 
 /// Ships a journal's records, as long as it is kept.
 pub(crate) struct Shipping {
-    acknowledged: watch::Receiver<u64>,
+    shipped: watch::Receiver<Shipped>,
     written: watch::Receiver<u64>,
     begins_anew: bool,
     shipping: JoinHandle<()>,
@@ -50,24 +53,29 @@ impl Shipping {
         let progress = Progress::read(journal);
         let written = spool.written();
         // Numbers of a journal that was lost with its records cannot be told from those of the next.
-        let begins_anew = progress.sequence() > *written.borrow();
+        let begins_anew = progress.shipped().sequence > *written.borrow();
         if begins_anew {
-            tracing::error!(shipped = progress.sequence(), "the journal is not the one that was shipped from: records of it are missing");
+            tracing::error!(
+                shipped = progress.shipped().sequence,
+                "the journal is not the one that was shipped from: records of it are missing"
+            );
         }
-        let (acknowledge, acknowledged) = watch::channel(progress.sequence());
-        let shipper = Shipper { hub, journal: journal.to_owned(), spool, progress, acknowledge, outbox: Arc::default() };
+        let (tell, shipped) = watch::channel(progress.shipped());
+        let shipper = Shipper { hub, journal: journal.to_owned(), spool, progress, tell, outbox: Arc::default() };
         let shipping = tokio::spawn(shipper.run(written.clone(), room));
-        Self { acknowledged, written, begins_anew, shipping }
+        Self { shipped, written, begins_anew, shipping }
     }
 
-    /// Waits until the hub has every record that is on disk, however long that takes, and gives the last one's number. One more where records
-    /// were lost, so that the hub knows.
+    /// Waits until the hub has every record that is on disk, however long that takes, and gives the number that the last one has there. One more
+    /// where records were lost, so that the hub knows.
     pub(crate) async fn all(&self) -> u64 {
         let last = *self.written.borrow();
-        let mut acknowledged = self.acknowledged.clone();
+        let mut shipped = self.shipped.clone();
         // The shipper ends with this only.
-        acknowledged.wait_for(|sequence| *sequence >= last).await.ok();
-        if self.begins_anew { last.max(*acknowledged.borrow()) + 1 } else { last }
+        shipped.wait_for(|shipped| shipped.sequence >= last).await.ok();
+        let Shipped { sequence, lost } = *shipped.borrow();
+        let last = if self.begins_anew { last.max(sequence) } else { last };
+        last.saturating_sub(lost) + u64::from(self.begins_anew || lost > 0)
     }
 }
 
@@ -82,7 +90,7 @@ struct Shipper {
     journal: PathBuf,
     spool: Arc<Spool>,
     progress: Progress,
-    acknowledge: watch::Sender<u64>,
+    tell: watch::Sender<Shipped>,
     outbox: Arc<Mutex<Option<Outbox>>>,
 }
 
@@ -91,8 +99,8 @@ impl Shipper {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
         let mut limit = BATCH;
         let mut told = String::new();
-        self.spool.acknowledge(self.progress.sequence());
-        while written.wait_for(|last| *last > self.progress.sequence()).await.is_ok() {
+        self.spool.acknowledge(self.progress.shipped().sequence);
+        while written.wait_for(|last| *last > self.progress.shipped().sequence).await.is_ok() {
             match self.ship(limit).await {
                 Ok(()) => {
                     (limit, told) = (BATCH, String::new());
@@ -120,20 +128,50 @@ impl Shipper {
         if batch.records == 0 {
             return Ok(());
         }
-        let lines = Ask::lines(paths::TRIAL_RECORDS, batch.lines.into(), Some(batch.first));
-        let Acknowledged { sequence } = self.hub.message(lines).await?;
-        // A hub that knows more records than were sent has them from before.
-        let sequence = sequence.min(*self.spool.written().borrow());
+        let before = self.progress.shipped();
+        let lines = Ask::lines(paths::TRIAL_RECORDS, batch.lines.into(), Some(batch.first - before.lost));
+        match self.hub.message(lines).await {
+            Ok(Acknowledged { sequence }) => {
+                // A hub that knows more records than were sent has them from before.
+                let sequence = sequence.saturating_add(before.lost).min(*self.spool.written().borrow());
+                self.stand_at(Shipped { sequence: sequence.max(before.sequence), ..before })
+            }
+            Err(refusal @ HubError::Refused { status: StatusCode::CONFLICT, .. }) => self.realign(batch.first, refusal).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Goes on from where the hub is that refused the batch which begins with `first`: it may have lost what it had acknowledged. What is in the
+    /// journal still is sent again; what was dropped from it is lost, and the rest is sent without.
+    async fn realign(&mut self, first: u64, refusal: HubError) -> Result<(), ShipError> {
+        // A batch of nothing leaves nothing out, and is answered with what is there.
+        let nothing = Ask::lines(paths::TRIAL_RECORDS, Bytes::new(), Some(1));
+        let Acknowledged { sequence: there } = self.hub.message(nothing).await?;
+        let before = self.progress.shipped();
+        let reached = there.saturating_add(before.lost);
+        if reached < before.sequence {
+            tracing::warn!(had = before.sequence, has = reached, "the hub has lost records: they are shipped again");
+            self.spool.withdraw(reached);
+            self.stand_at(Shipped { sequence: reached, ..before })
+        } else if reached + 1 < first {
+            tracing::error!(from = reached + 1, to = first - 1, "the hub has lost records, and they were dropped here: they are missing");
+            self.stand_at(Shipped { sequence: first - 1, lost: first - 1 - there })
+        } else {
+            Err(refusal.into())
+        }
+    }
+
+    fn stand_at(&mut self, shipped: Shipped) -> Result<(), ShipError> {
         let failed = |source| ShipError::Progress { path: self.journal.clone(), source };
-        self.progress.set(sequence).map_err(failed)?;
-        self.spool.acknowledge(sequence);
-        self.acknowledge.send_replace(sequence);
+        self.progress.set(shipped).map_err(failed)?;
+        self.spool.acknowledge(shipped.sequence);
+        self.tell.send_replace(shipped);
         Ok(())
     }
 
     /// Reads on a thread where waiting for the disk holds nobody up.
     async fn read(&self, limit: BatchLimit) -> Result<Batch, JournalError> {
-        let (outbox, journal, sequence) = (self.outbox.clone(), self.journal.clone(), self.progress.sequence());
+        let (outbox, journal, sequence) = (self.outbox.clone(), self.journal.clone(), self.progress.shipped().sequence);
         let reading = tokio::task::spawn_blocking(move || {
             let mut outbox = outbox.lock().unwrap_or_else(PoisonError::into_inner);
             let open = match outbox.take() {
@@ -159,24 +197,5 @@ fn smaller(limit: BatchLimit, error: &ShipError) -> BatchLimit {
             BatchLimit { records: (limit.records / 8).max(1), bytes: limit.bytes / 8, without_bodies: limit.records == 1 }
         }
         _ => limit,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_that_is_refused_shrinks_to_one_record_without_bodies() {
-        let refused = |status: u16| ShipError::Hub(HubError::Refused { status: status.try_into().unwrap(), problem: String::new() });
-        let mut limit = BATCH;
-        let mut seen = Vec::new();
-        for _ in 0..5 {
-            limit = smaller(limit, &refused(413));
-            seen.push((limit.records, limit.without_bodies));
-        }
-        assert_eq!(seen, [(64, false), (8, false), (1, false), (1, true), (1, true)]);
-        let same = smaller(BATCH, &refused(503));
-        assert_eq!((same.records, same.without_bodies), (BATCH.records, false));
     }
 }

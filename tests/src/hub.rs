@@ -115,6 +115,17 @@ impl Hub {
         }
     }
 
+    /// Stops it, and its data is lost.
+    ///
+    /// # Panics
+    /// The data cannot be deleted.
+    pub async fn lose(&mut self) {
+        self.stop().await;
+        for file in std::fs::read_dir(self.folder.path()).expect("its folder is there") {
+            std::fs::remove_file(file.expect("its folder can be read").path()).expect("its files can be deleted");
+        }
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("https://{}", self.address)

@@ -135,6 +135,32 @@ async fn a_sidecar_that_was_killed_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_that_the_hub_has_lost_are_sent_again() {
+    let (stage, mut hub) = stage().await;
+    hub.register(&["q"], &json!({})).await;
+    let mut pod = pod("trial-0-0", &stage, &hub, &TRIAL);
+    pod.start().await;
+    assert_eq!(told(&pod.ask("one", &[]).output().await.unwrap()).1, 200);
+    while records(hub.archive()).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The sidecar knows that the hub has it.
+    while !pod.spool().join("calls.shipped").exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    hub.lose().await;
+    hub.start_again().await;
+    hub.register(&["q"], &json!({})).await;
+    assert_eq!(told(&pod.ask("two", &[]).output().await.unwrap()).1, 200);
+    std::fs::write(pod.exchange("output"), "done").unwrap();
+    let (code, _, log) = pod.stop().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(records(hub.archive()).await.len(), 2, "{log}");
+    let trials = trials(hub.archive()).await;
+    assert_eq!((&trials[0]["output"], &trials[0]["calls"]), (&json!("done"), &json!(2)), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_signals_leave_the_spool_as_it_is() {
     let (stage, mut hub) = stage().await;
     hub.register(&["q"], &json!({})).await;

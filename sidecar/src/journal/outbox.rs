@@ -51,7 +51,7 @@ impl Outbox {
         Ok(Self { connection: sqlite::open_to_read(path)?, path: path.to_owned() })
     }
 
-    /// The records after `sequence`, as many as one batch holds; none where there is none.
+    /// The records after `sequence`, as many as one batch holds; none where there is none. Where those that come next were dropped, it begins later.
     pub(crate) fn after(&self, sequence: u64, limit: BatchLimit) -> Result<Batch, JournalError> {
         let reading = |source| SqliteError::Read { path: self.path.clone(), source };
         let mut statement = self.connection.prepare_cached(QUERY).map_err(reading)?;
@@ -59,6 +59,9 @@ impl Outbox {
         let mut batch = Batch { first: sequence + 1, ..Batch::default() };
         while let Some(row) = rows.next().map_err(reading)? {
             let number: u64 = row.get(12).map_err(reading)?;
+            if batch.records == 0 {
+                batch.first = number;
+            }
             if number != batch.first + batch.records {
                 let reason = format!("record {} is missing before record {number}", batch.first + batch.records);
                 return Err(JournalError::Record { path: self.path.clone(), reason });
@@ -97,7 +100,7 @@ impl Outbox {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use agentrun_llm::call::{CallId, CallRecord, Capture};
     use jiff::Timestamp;
 
@@ -107,14 +110,14 @@ pub(super) mod tests {
     const ALL: BatchLimit = BatchLimit { records: 512, bytes: 1 << 20, without_bodies: false };
 
     /// A journal of `count` calls whose requests are `bytes` long.
-    pub(in crate::journal) fn journal(path: &Path, count: u64, bytes: usize) -> Connection {
+    pub(crate) fn journal(path: &Path, count: u64, bytes: usize) -> Connection {
         let connection = sqlite::open(path, SCHEMA).unwrap();
         connection.execute("INSERT INTO sessions VALUES (1, 'r', 'q', NULL, NULL, 0, 0)", []).unwrap();
         more(&connection, count, bytes);
         connection
     }
 
-    pub(in crate::journal) fn more(connection: &Connection, count: u64, bytes: usize) {
+    pub(crate) fn more(connection: &Connection, count: u64, bytes: usize) {
         for _ in 0..count {
             let at = Timestamp::from_second(1_800_000_000).unwrap();
             let id = CallId::new(at, [7; 10]);
@@ -179,7 +182,8 @@ pub(super) mod tests {
         journal(&path, 3, 1).execute("DELETE FROM calls WHERE sequence = 2", []).unwrap();
         let outbox = Outbox::open(&path).unwrap();
         assert!(outbox.after(0, ALL).unwrap_err().to_string().contains("record 2 is missing"));
-        assert_eq!(outbox.after(2, ALL).unwrap().records, 1);
+        let later = outbox.after(1, ALL).unwrap();
+        assert_eq!((later.first, later.records), (3, 1));
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Spool {
         self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
     }
 
+    /// The hub has lost all records after this one: they are not to be dropped.
+    pub(crate) fn withdraw(&self, sequence: u64) {
+        self.acknowledged.fetch_min(sequence, Ordering::Relaxed);
+    }
+
     /// Whether dropping records is worth a look through the file: there is something to gain, and at least half of them can go.
     pub(crate) fn wants_trimming(&self) -> bool {
         let (trimmed, written) = (self.trimmed.load(Ordering::Relaxed), *self.written.borrow());
@@ -131,6 +136,9 @@ mod tests {
         spool.acknowledge(90);
         spool.acknowledge(80);
         let before = *spool.bytes.borrow();
+        spool.withdraw(0);
+        assert!(!spool.trim(&mut connection).unwrap(), "the hub has lost them all");
+        spool.acknowledge(90);
         assert!(spool.trim(&mut connection).unwrap());
         assert_eq!(rows(&connection), (11, 11, 11));
         assert!(*spool.bytes.borrow() < before / 4);
