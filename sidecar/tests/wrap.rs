@@ -168,6 +168,17 @@ fn what_a_command_leaves_running_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(300), "waited for the rest");
 }
 
+#[test]
+fn what_a_command_leaves_printing_is_not_waited_for() {
+    let container = Container::new();
+    let began = Instant::now();
+    let script = "(for i in $(seq 6000); do echo more; sleep 0.1; done) 2>/dev/null & echo done";
+    let output = container.run(&[container.flag("stdout", "output")], &["sh", "-c", script]);
+    assert!(output.status.code() == Some(0) && text(&output.stdout).contains("done\n"), "{}", text(&output.stdout));
+    assert!(fs::read_to_string(container.path("output")).unwrap().contains("done\n"));
+    assert!(began.elapsed() < Duration::from_secs(300), "waited for the rest");
+}
+
 /// In a process namespace of its own, the first process of which it is: needs the rights that containers' makers have.
 #[test]
 fn as_first_process_it_reaps_what_is_left_to_it() {

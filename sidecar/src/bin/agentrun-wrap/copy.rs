@@ -5,15 +5,17 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What is copied: the most that an output may hold, and one byte that shows that there was more.
 const LIMIT: usize = (1 << 20) + 1;
 /// What the command left running may hold its output open for ever. After its end nothing is waited for that does not come within this time.
 const QUIET: Duration = Duration::from_millis(250);
+/// What it left running may also go on printing for ever: what the command itself had printed is copied well within this time.
+const REST: Duration = Duration::from_secs(2);
 
 /// A copy in progress.
 pub(crate) struct Copy {
@@ -43,7 +45,8 @@ impl Copy {
 
     /// Waits for the rest of the output of a command that has ended.
     pub(crate) fn finish(&self) {
-        while !matches!(self.parts.recv_timeout(QUIET), Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected)) {}
+        let end = Instant::now() + REST;
+        while self.parts.recv_timeout(QUIET).is_ok() && Instant::now() < end {}
     }
 }
 
