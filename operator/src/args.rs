@@ -83,7 +83,7 @@ pub struct Args {
     /// Disk of the sidecar, request and limit.
     #[arg(long, env = "AGENTRUN_SIDECAR_STORAGE", default_value = "288Mi")]
     pub sidecar_storage: String,
-    /// Size of the sidecar's spool.
+    /// Size of the volume of the sidecar's spool; records may take all of it but 96 MiB, five eighths where it is smaller than 256 MiB.
     #[arg(long, env = "AGENTRUN_SIDECAR_SPOOL", default_value = "256Mi")]
     pub sidecar_spool: String,
     /// RUST_LOG of the sidecar.

@@ -14,6 +14,7 @@ mod proxy;
 mod reason;
 pub mod security;
 mod sidecar;
+mod spool;
 #[cfg(test)]
 mod tests;
 pub mod trial;

@@ -1,7 +1,7 @@
 //! What a pod's parts are started with: the sidecar's and the wrapper's flags, as the injector writes them.
 //!
 //! The sidecar is the image's entry point, so that the injector sets `args` alone:
-//! `pod --capture=LAYERS [--gateway] [--provider=NAME=URL,SHAPE]… [--upstream=HOST=URL]… [--upstream-ca=FILE]`, and for a trial
+//! `pod --capture=LAYERS [--spool=MIB] [--gateway] [--provider=NAME=URL,SHAPE]… [--upstream=HOST=URL]… [--upstream-ca=FILE]`, and for a trial
 //! `[--input=FILE] [--input-env=NAME] --output=FILE --timeout=SECONDS [--wrapped]`. Each flag is one argument with `=`. What is not said by flags comes
 //! from [`crate::names`] (folders, ports, environment) and from the hub ([`crate::trial::Assignment`]). Where the pod had a proxy of its own, it
 //! stands in the sidecar's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`: the way to upstreams, never to the hub.
@@ -27,6 +27,8 @@
 pub const COMMAND: &str = "pod";
 /// `connect`, `dns`, `base-url`, comma-separated: the entrances that are open.
 pub const CAPTURE: &str = "--capture";
+/// MiB of records that may wait for the hub.
+pub const SPOOL: &str = "--spool";
 /// Serves AgentOpt's control plane on [`GATEWAY_PORT`](crate::names::GATEWAY_PORT).
 pub const GATEWAY: &str = "--gateway";
 /// `NAME=URL,SHAPE`, SHAPE in lower case: one more LLM host.

@@ -37,7 +37,7 @@ pub struct Installation {
     pub roots: String,
     /// The sidecar's requests, which are also its limits.
     pub resources: Resources,
-    /// Bytes of the sidecar's spool, as a Kubernetes quantity.
+    /// Bytes of the volume of the sidecar's spool, as a Kubernetes quantity.
     pub spool_size: String,
     /// `RUST_LOG` of the sidecar; its own default without it.
     pub log: Option<String>,

@@ -5,11 +5,12 @@ use agentrun_protocol::names::{
     ADMIN_PORT, AUDIENCE, EXCHANGE_DIR, EXCHANGE_VOLUME, HUB_CA_ENV, HUB_URL_ENV, POD_UID_ENV, ROOTS_DIR, ROOTS_ENV, ROOTS_VOLUME,
     SIDECAR_CONTAINER, SIDECAR_USER, SPOOL_DIR, SPOOL_VOLUME, STARTUP_PATH, TOKEN_DIR, TOKEN_FILE, TOKEN_VOLUME, TRUST_DIR, TRUST_VOLUME,
 };
-use agentrun_protocol::pod::{CAPTURE, COMMAND, GATEWAY, PROVIDER, ROOTS_FILE, UPSTREAM, UPSTREAM_CA};
+use agentrun_protocol::pod::{CAPTURE, COMMAND, GATEWAY, PROVIDER, ROOTS_FILE, SPOOL, UPSTREAM, UPSTREAM_CA};
 use serde_json::{Value, json};
 
 use super::config::{InjectConfig, Settings, layer_name, shape_named, shape_of};
 use super::proxy::Chain;
+use super::spool;
 
 /// Seconds that a token for the hub is valid; the kubelet renews it before.
 const TOKEN_SECONDS: u32 = 3600;
@@ -72,6 +73,9 @@ fn arguments(config: &InjectConfig, settings: &Settings) -> Vec<String> {
     let order = [CaptureMode::Connect, CaptureMode::Dns, CaptureMode::BaseUrl];
     let layers: Vec<&str> = order.into_iter().filter(|layer| settings.has(*layer)).map(layer_name).collect();
     let mut arguments = vec![COMMAND.to_owned(), format!("{CAPTURE}={}", layers.join(","))];
+    if let Some(mebibytes) = spool::mebibytes(&config.installation.spool_size) {
+        arguments.push(format!("{SPOOL}={mebibytes}"));
+    }
     if settings.gateway {
         arguments.push(GATEWAY.to_owned());
     }

@@ -97,7 +97,7 @@ fn the_sidecar_knows_where_files_lie_for_it() {
     ];
     for (agent, container, flags, mounts) in table {
         let spec = spec(agent, container);
-        assert_eq!(sidecar_flags(&spec)[2..], flags);
+        assert_eq!(sidecar_flags(&spec)[3..], flags);
         let template = made(&spec).unwrap().template;
         let exchange = |mount: &&Value| mount["name"] == "agentrun-exchange";
         let shown = |mount: &Value| match mount.get("subPath").and_then(Value::as_str) {

@@ -71,7 +71,7 @@ async fn a_pod_gets_its_patch_with_the_settings_of_its_run() {
     let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
     let mut pod = labelled();
     json_patch::patch(&mut pod, &patch).unwrap();
-    assert_eq!(pod["spec"]["initContainers"][0]["args"], json!(["pod", "--capture=base-url"]));
+    assert_eq!(pod["spec"]["initContainers"][0]["args"], json!(["pod", "--capture=base-url", "--spool=160"]));
     assert_eq!(pod["spec"]["initContainers"][0]["env"][1], json!({"name": "AGENTRUN_HUB_CA", "value": "PEM"}));
     assert_eq!(answer["auditAnnotations"], json!({"outcome": "injected", "layers": "base-url"}));
     let text = text(&registry);

@@ -43,10 +43,10 @@ fn the_run_of_that_name_says_how_unless_the_pod_does() {
         let (answer, _) = ask(object.clone(), Known::Spec(Box::new(spec.clone())));
         patched(&object, &answer)["spec"]["initContainers"][0]["args"].clone()
     };
-    assert_eq!(arguments(labelled()), json!(["pod", "--capture=connect,dns", "--upstream=api.openai.com=http://gateway"]));
+    assert_eq!(arguments(labelled()), json!(["pod", "--capture=connect,dns", "--spool=160", "--upstream=api.openai.com=http://gateway"]));
     let mut object = labelled();
     object["metadata"]["annotations"] = json!({"agentrun.dev/capture": "BaseUrl"});
-    assert_eq!(arguments(object), json!(["pod", "--capture=base-url", "--upstream=api.openai.com=http://gateway"]));
+    assert_eq!(arguments(object), json!(["pod", "--capture=base-url", "--spool=160", "--upstream=api.openai.com=http://gateway"]));
 }
 
 #[test]
