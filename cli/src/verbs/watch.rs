@@ -41,12 +41,14 @@ pub(crate) async fn run(arguments: args::Watch, context: &Context) -> anyhow::Re
 async fn follow(cluster: &Cluster, name: &str, context: &Context) -> anyhow::Result<Standing> {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut seen = pin!(watcher(cluster.runs(), only).default_backoff());
-    let mut before = String::new();
+    let (mut before, mut listed) = (String::new(), false);
     loop {
         let object = match seen.try_next().await {
-            Ok(Some(watcher::Event::Apply(object) | watcher::Event::InitApply(object))) => object,
-            Ok(Some(watcher::Event::Delete(_))) => return Err(Problem::Refused(format!("run `{name}` was deleted")).into()),
-            Ok(Some(_)) => continue,
+            Ok(Some(event)) => match told(event, &mut listed) {
+                Told::Is(object) => object,
+                Told::Deleted => return Err(Problem::Refused(format!("run `{name}` was deleted")).into()),
+                Told::Nothing => continue,
+            },
             Ok(None) => anyhow::bail!("the cluster tells no more"),
             Err(watcher::Error::WatchStartFailed(kube::Error::Api(status)) | watcher::Error::WatchError(status)) if status.code == 403 => {
                 return Err(Problem::of_status(status.code, &status.reason, &status.message).into());
@@ -74,6 +76,31 @@ async fn follow(cluster: &Cluster, name: &str, context: &Context) -> anyhow::Res
     }
 }
 
+/// What an event says of the one object that is watched.
+#[derive(Debug, PartialEq, Eq)]
+enum Told<K> {
+    Is(K),
+    Deleted,
+    Nothing,
+}
+
+/// `listed`: whether the object was in the list that is being told.
+fn told<K>(event: watcher::Event<K>, listed: &mut bool) -> Told<K> {
+    match event {
+        watcher::Event::Init => *listed = false,
+        watcher::Event::InitApply(object) => {
+            *listed = true;
+            return Told::Is(object);
+        }
+        // It was deleted before the list was made: no event of that will come.
+        watcher::Event::InitDone if !*listed => return Told::Deleted,
+        watcher::Event::InitDone => {}
+        watcher::Event::Apply(object) => return Told::Is(object),
+        watcher::Event::Delete(_) => return Told::Deleted,
+    }
+    Told::Nothing
+}
+
 fn is_current(resource: &AgentRun) -> bool {
     let observed = resource.status.as_ref().and_then(|status| status.observed_generation);
     resource.metadata.generation.is_none_or(|generation| observed.is_some_and(|observed| observed >= generation))
@@ -90,4 +117,23 @@ fn line(report: &Report) -> String {
         parts.push(format!("best so far {} {:.1} %", best.combo, best.score * 100.0));
     }
     format!("{} {}: {}", report.name(), report.phase.to_string().to_lowercase(), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use watcher::Event;
+
+    use super::*;
+
+    #[test]
+    fn a_list_without_the_run_says_that_it_was_deleted() {
+        let all = |events: Vec<Event<u8>>| -> Vec<Told<u8>> {
+            let mut listed = false;
+            events.into_iter().map(|event| told(event, &mut listed)).collect()
+        };
+        assert_eq!(all(vec![Event::Init, Event::InitDone]), [Told::Nothing, Told::Deleted]);
+        let events = vec![Event::Init, Event::InitApply(1), Event::InitDone, Event::Apply(2), Event::Init, Event::InitDone];
+        assert_eq!(all(events), [Told::Nothing, Told::Is(1), Told::Nothing, Told::Is(2), Told::Nothing, Told::Deleted]);
+        assert_eq!(all(vec![Event::Delete(1)]), [Told::Deleted]);
+    }
 }
