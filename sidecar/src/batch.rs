@@ -122,19 +122,23 @@ impl<T> Drop for Batcher<T> {
     }
 }
 
-/// Writes `batch`. Should an item make the sink panic, the others are written without it: one odd record must not end the journal.
-fn write<S: Sink>(sink: &mut S, batch: &[S::Item]) -> Result<(), String> {
+/// Writes `batch`. Should an item make the sink panic, the others are written without it: one odd record must not end the journal. Where that
+/// fails, what is left in `batch` is to be written.
+fn write<S: Sink>(sink: &mut S, batch: &mut Vec<S::Item>) -> Result<(), String> {
     let mut guarded = |items: &[S::Item]| panic::catch_unwind(AssertUnwindSafe(|| sink.write(items)));
     if let Ok(written) = guarded(batch) {
         return written;
     }
-    for item in batch {
-        match guarded(slice::from_ref(item)) {
-            Ok(written) => written?,
-            Err(_) => tracing::error!("an item that cannot be written is left out"),
+    let failed = batch.iter().enumerate().find_map(|(index, item)| match guarded(slice::from_ref(item)) {
+        Ok(written) => written.err().map(|failure| (index, failure)),
+        Err(_) => {
+            tracing::error!("an item that cannot be written is left out");
+            None
         }
-    }
-    Ok(())
+    });
+    let Some((index, failure)) = failed else { return Ok(()) };
+    batch.drain(..index);
+    Err(failure)
 }
 
 impl<T> Shared<T> {
@@ -153,12 +157,12 @@ impl<T> Shared<T> {
                 std::thread::sleep(GATHER);
                 state = self.lock();
             }
-            let batch = std::mem::take(&mut state.items);
+            let mut batch = std::mem::take(&mut state.items);
             let bytes = state.bytes;
             let flushes = std::mem::take(&mut state.flushes);
             let closed = state.closed;
             drop(state);
-            match write(&mut sink, &batch) {
+            match write(&mut sink, &mut batch) {
                 Ok(()) => {
                     drop(batch);
                     let mut state = self.lock();
@@ -206,7 +210,7 @@ impl<T> Shared<T> {
 mod tests {
     use super::*;
 
-    /// Writes into what is shared; fails or panics at what it is told to.
+    /// Writes into what is shared; the write that it counts down to fails, and one of 13 panics.
     struct Odd(Arc<Mutex<Vec<u32>>>, Arc<Mutex<u32>>);
 
     impl Sink for Odd {
@@ -214,19 +218,21 @@ mod tests {
 
         fn write(&mut self, batch: &[u32]) -> Result<(), String> {
             assert!(!batch.contains(&13), "13 panics");
-            let mut failures = self.1.lock().unwrap();
-            if *failures > 0 {
-                *failures -= 1;
-                return Err("the disk is full".to_owned());
+            let mut fails_in = self.1.lock().unwrap();
+            if *fails_in > 0 {
+                *fails_in -= 1;
+                if *fails_in == 0 {
+                    return Err("the disk is full".to_owned());
+                }
             }
             self.0.lock().unwrap().extend(batch);
             Ok(())
         }
     }
 
-    fn odd(limit: usize, failures: u32) -> (Batcher<u32>, Arc<Mutex<Vec<u32>>>) {
+    fn odd(limit: usize, fails_in: u32) -> (Batcher<u32>, Arc<Mutex<Vec<u32>>>) {
         let written = Arc::new(Mutex::new(Vec::new()));
-        let sink = Odd(written.clone(), Arc::new(Mutex::new(failures)));
+        let sink = Odd(written.clone(), Arc::new(Mutex::new(fails_in)));
         (Batcher::start("odd", limit, sink).unwrap(), written)
     }
 
@@ -237,6 +243,17 @@ mod tests {
             batcher.push(item, 1);
         }
         batcher.flush().await.unwrap();
+        assert_eq!(*written.lock().unwrap(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_was_written_without_an_item_that_panics_is_written_once() {
+        let (batcher, written) = odd(100, 2);
+        for item in [1, 13, 2] {
+            batcher.push(item, 1);
+        }
+        // The first is written, and the last is not at once.
+        while batcher.flush().await.is_err() {}
         assert_eq!(*written.lock().unwrap(), [1, 2]);
     }
 

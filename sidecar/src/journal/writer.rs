@@ -20,6 +20,8 @@ const KNOWN: usize = 16 << 10;
 pub(super) struct Writer {
     connection: Connection,
     known: Known,
+    /// Whether an insert was begun and not committed.
+    unfinished: bool,
     answers: Option<Arc<Disk>>,
     spool: Option<Arc<Spool>>,
     retain: Option<Retain>,
@@ -55,11 +57,7 @@ impl Sink for Writer {
         if !batch.is_empty() {
             // An answer that cannot be written is no reason to lose the record; the cache says so itself.
             self.answers.as_ref().map(|answers| answers.flush_blocking().ok());
-            self.insert(batch).map_err(|error| {
-                // What this batch claimed to have written is not there.
-                self.known = Known::default();
-                format!("write {} records: {error}", batch.len())
-            })?;
+            self.insert(batch).map_err(|error| format!("write {} records: {error}", batch.len()))?;
         }
         self.forget(batch.len());
         Ok(())
@@ -71,10 +69,14 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 impl Writer {
     /// Nothing is known to stand in the file yet.
     pub(super) fn new(connection: Connection, answers: Option<Arc<Disk>>, spool: Option<Arc<Spool>>, retain: Option<Retain>) -> Self {
-        Self { connection, known: Known::default(), answers, spool, retain }
+        Self { connection, known: Known::default(), unfinished: false, answers, spool, retain }
     }
 
     fn insert(&mut self, batch: &[Recorded]) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.unfinished, true) {
+            // What the one before claimed to have written is not there, whether it failed or panicked.
+            self.known = Known::default();
+        }
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut calls_written = None;
         {
@@ -96,6 +98,7 @@ impl Writer {
         }
         let last = transaction.last_insert_rowid();
         transaction.commit()?;
+        self.unfinished = false;
         if let Some(spool) = &self.spool {
             spool.wrote(&self.connection, last.unsigned_abs());
         }
@@ -176,4 +179,26 @@ fn detail(file: &Connection, known: &mut Known, recorded: &Recorded) -> Result<i
         known.details.insert(shared, id);
     }
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{journal::SCHEMA, sqlite};
+
+    #[test]
+    fn what_an_unfinished_insert_claimed_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = sqlite::open(&folder.path().join("calls.db"), SCHEMA).unwrap();
+        let mut writer = Writer::new(connection, None, None, None);
+        writer.insert(&[]).unwrap();
+        writer.known.sessions.insert(7, 1);
+        writer.insert(&[]).unwrap();
+        assert!(writer.known.sessions.get(&7).is_some());
+        writer.connection.pragma_update(None, "query_only", true).unwrap();
+        writer.insert(&[]).unwrap_err();
+        writer.connection.pragma_update(None, "query_only", false).unwrap();
+        writer.insert(&[]).unwrap();
+        assert!(writer.known.sessions.get(&7).is_none());
+    }
 }
