@@ -18,8 +18,9 @@
 //! A scoring pod has the same two programs: the sidecar `score`, and `agentrun-wrap --score=SOCKET -- COMMAND…`, where `SOCKET` is
 //! [`SCORE_SOCKET`](crate::names::SCORE_SOCKET) in [`EXCHANGE_DIR`]. The command reads a question a line on stdin and prints an answer a line.
 //! The sidecar is ready once the socket is there. When the command has ended, the wrapper asks it for [`SCORED_PATH`](crate::names::SCORED_PATH) and waits
-//! while that is answered with 202: 200 means that the hub has every score, 422 that an answer was of no use, 409 that answers are missing (a sentence
-//! is in the body of both), and 404 that no command is known, as the sidecar was started anew. The wrapper fails on all but 200.
+//! while that is answered with 202: 200 means that the hub has every score, 422 that an answer was of no use, 409 that answers are missing, 408 that one
+//! took too long (a sentence is in the body of each), and 404 that no command is known, as the sidecar was started anew. The wrapper fails on all but
+//! 200. It asks while the command runs too, and ends the command on 408.
 //!
 //! [`EXCHANGE_DIR`]: crate::names::EXCHANGE_DIR
 

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use agentrun_protocol::names;
@@ -56,6 +57,9 @@ pub struct ScoreArgs {
     /// The volume that the wrapper is put into
     #[arg(long, value_name = "DIR", default_value = names::TRUST_DIR)]
     pub trust_dir: PathBuf,
+    /// How long the program may take for its next answer, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub answer_timeout: u64,
 }
 
 /// Why scoring ended early.
@@ -100,6 +104,8 @@ enum Progress {
     Refused(String),
     /// The program ended before it had answered everything.
     Unanswered(String),
+    /// The program answers no more, and is to be ended.
+    GivenUp(String),
 }
 
 impl Progress {
@@ -107,6 +113,7 @@ impl Progress {
         match scored {
             Ok(_) => Self::Scored,
             Err(error @ ScoreError::Answers(AnswerError::TooFew(_) | AnswerError::Early)) => Self::Unanswered(sentence(error)),
+            Err(error @ ScoreError::Answers(AnswerError::Silent(_))) => Self::GivenUp(sentence(error)),
             Err(error) => Self::Refused(sentence(error)),
         }
     }
@@ -118,6 +125,7 @@ impl Progress {
             Self::Scored => (StatusCode::OK, "scored\n".to_owned()),
             Self::Refused(problem) => (StatusCode::UNPROCESSABLE_ENTITY, problem.clone()),
             Self::Unanswered(problem) => (StatusCode::CONFLICT, problem.clone()),
+            Self::GivenUp(problem) => (StatusCode::REQUEST_TIMEOUT, problem.clone()),
         }
     }
 }
@@ -141,7 +149,7 @@ pub async fn run(args: &ScoreArgs) -> Result<(), ScoreError> {
         () = stop.told() => return Ok(()),
     };
     progress.send_replace(Progress::Asking);
-    let scored = score(&hub, program).await;
+    let scored = score(&hub, program, Duration::from_secs(args.answer_timeout)).await;
     match &scored {
         Ok(scored) => tracing::info!(scored, "the hub has every score"),
         Err(error) => tracing::error!(error = sentence(error), "outputs are left without a score"),
@@ -153,11 +161,11 @@ pub async fn run(args: &ScoreArgs) -> Result<(), ScoreError> {
 }
 
 /// Asks the program for the score of every output that waits. Returns how many there were.
-async fn score(hub: &Arc<Hub>, program: UnixStream) -> Result<u64, ScoreError> {
+async fn score(hub: &Arc<Hub>, program: UnixStream, patience: Duration) -> Result<u64, ScoreError> {
     let (from, to) = program.into_split();
     let (ask, asked) = mpsc::channel(AHEAD);
     let asking = tokio::spawn(questions(hub.clone(), to, ask));
-    let answered = answers(hub, from, asked).await;
+    let answered = answers(hub, from, asked, patience).await;
     if answered.is_err() {
         // Nobody is to be asked any more.
         asking.abort();

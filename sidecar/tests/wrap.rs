@@ -195,13 +195,14 @@ fn as_first_process_it_reaps_what_is_left_to_it() {
 fn a_scoring_command_speaks_over_the_socket() {
     let container = Container::new();
     let listener = UnixListener::bind(container.path("score.sock")).unwrap();
-    let mut wrap = container.wrap(&[container.flag("score", "score.sock")], &["sh", "-c", "while read line; do echo \"<$line>\"; done"]);
+    let mut wrap = container
+        .wrap(&[container.flag("score", "score.sock")], &["sh", "-c", "while read line; do echo \"<$line>$PYTHONUNBUFFERED\"; done"]);
     let mut child = wrap.spawn().unwrap();
     let (mut questions, _) = listener.accept().unwrap();
     let mut answers = BufReader::new(questions.try_clone().unwrap()).lines();
     for question in ["one", "two"] {
         writeln!(questions, "{question}").unwrap();
-        assert_eq!(answers.next().unwrap().unwrap(), format!("<{question}>"));
+        assert_eq!(answers.next().unwrap().unwrap(), format!("<{question}>1"));
     }
     questions.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(answers.next().is_none());
@@ -228,6 +229,16 @@ fn a_scoring_command_ends_as_its_answers_do() {
         let output = container.run(&[container.flag("score", "score.sock")], command);
         assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(code), said), "{status} {command:?}");
     }
+}
+
+#[test]
+fn a_scoring_command_that_was_given_up_is_ended() {
+    let mut container = Container::new();
+    let listener = UnixListener::bind(container.path("score.sock")).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    container.1 = Sidecar::answering("408 Request Timeout", "no answer for 600 s");
+    let output = container.run(&[container.flag("score", "score.sock")], &["sleep", "3600"]);
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(143), "agentrun-wrap: no answer for 600 s\n"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// Reads a question a line and answers it; its answers stay in its buffer until it ends, as Python's do.
+/// Reads a question a line and answers it; without `PYTHONUNBUFFERED` its answers stay in its buffer until it ends.
 const SCORER: &str = "
 import json, sys
 for line in sys.stdin:
@@ -39,12 +39,17 @@ async fn finished(hub: &Hub) {
 
 /// A scoring pod's two processes: the sidecar, and the wrapper around `program`, which asks the sidecar how it went.
 async fn score(hub: &Hub, program: &[&str]) -> (Child, Child, TempDir) {
+    score_with(hub, &[], program).await
+}
+
+/// The same with further `flags` of the sidecar.
+async fn score_with(hub: &Hub, flags: &[&str], program: &[&str]) -> (Child, Child, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("token"), hub::token("scoring")).expect("the temporary folder can be written");
     let admin = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free").local_addr().expect("it has an address");
     let mut sidecar = Command::new(sidecar_binary());
-    sidecar.args(["score", &format!("--admin={admin}")]).env_clear().kill_on_drop(true).stderr(Stdio::piped());
+    sidecar.args(["score", &format!("--admin={admin}")]).args(flags).env_clear().kill_on_drop(true).stderr(Stdio::piped());
     for (flag, value) in [
         ("hub", hub.url()),
         ("hub-ca", hub.ca_pem().to_owned()),
@@ -87,7 +92,8 @@ async fn terminate(sidecar: &Child) {
 async fn every_output_gets_its_score_from_the_users_program() {
     let hub = Hub::start().await;
     finished(&hub).await;
-    let (sidecar, mut wrapper, _folder) = score(&hub, &["python3", "-c", SCORER]).await;
+    // -E: without Python's variables.
+    let (sidecar, mut wrapper, _folder) = score(&hub, &["python3", "-E", "-c", SCORER]).await;
     assert!(wrapper.wait().await.expect("it is our process").success());
     terminate(&sidecar).await;
     let ended = sidecar.wait_with_output().await.expect("it is our process");
@@ -123,6 +129,19 @@ async fn a_program_that_ends_before_it_is_asked_has_scored_nothing() {
     let ended = wrapper.wait_with_output().await.expect("it is our process");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(!ended.status.success() && said.contains("the scoring program ended before it"), "{said}");
+    terminate(&sidecar).await;
+    assert!(!sidecar.wait_with_output().await.expect("it is our process").status.success());
+    assert!(trials(&hub).await.iter().all(|trial| trial["score"].is_null()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_does_not_answer_is_ended() {
+    let hub = Hub::start().await;
+    finished(&hub).await;
+    let (sidecar, wrapper, _folder) = score_with(&hub, &["--answer-timeout=1"], &["sleep", "3600"]).await;
+    let ended = wrapper.wait_with_output().await.expect("it is our process");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("gave no answer for 1 s"), "{said}");
     terminate(&sidecar).await;
     assert!(!sidecar.wait_with_output().await.expect("it is our process").status.success());
     assert!(trials(&hub).await.iter().all(|trial| trial["score"].is_null()));

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::hub::{Ask, Hub, HubError};
@@ -18,6 +18,8 @@ use crate::hub::{Ask, Hub, HubError};
 const ANSWER_BYTES: usize = 64 << 10;
 /// Scores that are told at once, and how long the first of them waits for the others.
 const BATCH: (usize, Duration) = (100, Duration::from_millis(200));
+/// Between two looks whether an answer is due at all.
+const LOOK: Duration = Duration::from_secs(1);
 /// What is repeated of a line that is no answer.
 const SHOWN: usize = 200;
 
@@ -42,13 +44,21 @@ pub enum AnswerError {
     /// It ended before the last question.
     #[error("the scoring program ended before it was asked about every output: read lines until standard input ends")]
     Early,
+    /// It neither answers nor ends.
+    #[error("the scoring program gave no answer for {} s, and was ended", .0.as_secs())]
+    Silent(Duration),
     /// The hub does not take scores.
     #[error("tell the hub the scores")]
     Hub(#[source] HubError),
 }
 
-/// Reads an answer for each trial that comes from `asked`, and tells the hub. Returns how many there were.
-pub(super) async fn answers(hub: &Hub, program: impl AsyncRead + Unpin, mut asked: mpsc::Receiver<i64>) -> Result<u64, AnswerError> {
+/// Reads an answer for each trial that comes from `asked`, and tells the hub. Returns how many there were. No answer may take longer than `patience`.
+pub(super) async fn answers(
+    hub: &Hub,
+    program: impl AsyncRead + Unpin,
+    mut asked: mpsc::Receiver<i64>,
+    patience: Duration,
+) -> Result<u64, AnswerError> {
     let mut lines = Lines { from: BufReader::new(program), line: Vec::new() };
     let (mut batch, mut count) = (Vec::new(), 0);
     let ended = loop {
@@ -56,7 +66,7 @@ pub(super) async fn answers(hub: &Hub, program: impl AsyncRead + Unpin, mut aske
             tell(hub, &mut batch).await?;
         }
         let line = match batch.is_empty() {
-            true => lines.next().await,
+            true => lines.next_within(patience, &asked).await,
             false => match timeout(BATCH.1, lines.next()).await {
                 Ok(line) => line,
                 Err(_) => {
@@ -88,6 +98,20 @@ struct Lines<R> {
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
+    /// The next line, where an answer or the program's end is due and does not take longer than `patience`.
+    async fn next_within(&mut self, patience: Duration, asked: &mpsc::Receiver<i64>) -> Result<Option<String>, AnswerError> {
+        let mut since = Instant::now();
+        loop {
+            match timeout(LOOK.min(patience), self.next()).await {
+                Ok(line) => return line,
+                // All is answered, and the next question still on its way.
+                Err(_) if asked.is_empty() && !asked.is_closed() => since = Instant::now(),
+                Err(_) if since.elapsed() >= patience => return Err(AnswerError::Silent(patience)),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The next line; none at the end. Whoever stops waiting for it loses nothing.
     async fn next(&mut self) -> Result<Option<String>, AnswerError> {
         loop {
@@ -167,6 +191,33 @@ mod tests {
         assert_eq!(lines(b"").await.unwrap(), [""; 0]);
         assert!(matches!(lines(&[b'x'; ANSWER_BYTES + 1]).await, Err(AnswerError::NoAnswer(text)) if text.len() == SHOWN));
         assert!(matches!(lines(b"\xff\n").await, Err(AnswerError::NoAnswer(_))));
+    }
+
+    #[tokio::test]
+    async fn a_program_is_waited_for_while_nothing_is_due_and_a_while_longer() {
+        let patience = Duration::from_millis(20);
+        let (mut program, ours) = tokio::io::duplex(64);
+        let mut lines = Lines { from: BufReader::new(ours), line: Vec::new() };
+        let (ask, asked) = mpsc::channel(1);
+        let late = async {
+            tokio::time::sleep(10 * patience).await;
+            tokio::io::AsyncWriteExt::write_all(&mut program, b"1\n0.5").await
+        };
+        let (line, written) = tokio::join!(lines.next_within(patience, &asked), late);
+        written.unwrap();
+        assert_eq!(line.unwrap().as_deref(), Some("1"));
+        ask.try_send(7).unwrap();
+        // Half a line is no answer.
+        assert!(matches!(lines.next_within(patience, &asked).await, Err(AnswerError::Silent(_))));
+        drop((ask, asked));
+        let (ask, asked) = mpsc::channel(1);
+        drop(ask);
+        // All is answered, and it does not end.
+        assert!(matches!(lines.next_within(patience, &asked).await, Err(AnswerError::Silent(_))));
+        drop(program);
+        assert_eq!(lines.next_within(patience, &asked).await.unwrap().as_deref(), Some("0.5"));
+        let said = AnswerError::Silent(Duration::from_secs(600)).to_string();
+        assert!(said.contains("no answer for 600 s"), "{said}");
     }
 
     #[test]

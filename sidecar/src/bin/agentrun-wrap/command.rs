@@ -4,6 +4,7 @@ use std::{
     env,
     fs::File,
     io,
+    net::SocketAddr,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -24,7 +25,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Failure, args::Args, copy, copy::Copy, trial};
+use crate::{Failure, args::Args, copy, copy::Copy, sidecar, trial};
 
 /// Those that a container or a terminal sends on purpose. The others are about this process, or cannot be taken.
 const PASSED_ON: [Signal; 9] = [
@@ -40,6 +41,8 @@ const PASSED_ON: [Signal; 9] = [
 ];
 /// Between the request to end and the end.
 const GRACE: Duration = Duration::from_secs(5);
+/// Between two looks whether a scoring command is still waited for.
+const LOOK: Duration = Duration::from_secs(1);
 /// For the sidecar of a scoring pod to listen.
 const FOR_SOCKET: Duration = Duration::from_secs(30);
 
@@ -68,6 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<Ended, Failure> {
     if let Some(timeout) = args.timeout {
         running.end_after(timeout);
     }
+    if args.score.is_some() {
+        running.end_given_up(args.sidecar);
+    }
     let code = running.wait(&signals);
     if let Some(copying) = copying {
         copying.finish();
@@ -90,6 +96,8 @@ fn command(args: &Args) -> Result<Command, Failure> {
         let socket = connect(path).map_err(|error| Failure::ours(&format!("connect to {}", path.display()), &error))?;
         let again = socket.try_clone().map_err(|error| Failure::ours("use the socket twice", &error))?;
         command.stdin(OwnedFd::from(socket)).stdout(OwnedFd::from(again));
+        // Python would keep its answers back until they are some kilobytes, and the sidecar waits for none for ever.
+        command.env("PYTHONUNBUFFERED", "1");
     } else {
         let variables = trial::variables(&args.trial);
         command.envs(variables.map_err(|error| Failure::ours(&format!("read the trial's variables {}", args.trial.display()), &error))?);
@@ -158,6 +166,19 @@ impl Running {
                 thread::sleep(GRACE);
                 this.send(Signal::SIGKILL);
             }
+        });
+    }
+
+    /// Asks a scoring command to end once the sidecar has given it up: it may never look at its closed socket.
+    fn end_given_up(&self, admin: SocketAddr) {
+        let this = self.clone();
+        thread::spawn(move || {
+            while !sidecar::is_given_up(admin) {
+                thread::sleep(LOOK);
+            }
+            this.send(Signal::SIGTERM);
+            thread::sleep(GRACE);
+            this.send(Signal::SIGKILL);
         });
     }
 

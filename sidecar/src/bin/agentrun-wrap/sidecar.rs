@@ -38,7 +38,7 @@ pub(crate) fn is_lost(code: u8, trial: &Path, admin: SocketAddr) -> bool {
 pub(crate) enum Scores {
     /// The hub has them all.
     Kept,
-    /// One was of no use: a sentence.
+    /// One was of no use, or never came: a sentence.
     Refused(String),
     /// Some are missing: a sentence.
     Unanswered(String),
@@ -54,13 +54,18 @@ pub(crate) fn scores(admin: SocketAddr) -> Scores {
             Ok((200, _)) => return Scores::Kept,
             Ok((202, _)) => silent_since = Instant::now(),
             Ok((409, problem)) => return Scores::Unanswered(problem),
-            Ok((422, problem)) => return Scores::Refused(problem),
+            Ok((408 | 422, problem)) => return Scores::Refused(problem),
             Ok(_) => return Scores::Lost,
             Err(_) if silent_since.elapsed() > FOR_RETURN => return Scores::Lost,
             Err(_) => {}
         }
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Whether the sidecar waits no more for the answers of a command that still runs.
+pub(crate) fn is_given_up(admin: SocketAddr) -> bool {
+    matches!(ask(admin, SCORED_PATH), Ok((408, _)))
 }
 
 fn is_ready(admin: SocketAddr) -> bool {
