@@ -23,7 +23,7 @@ pub use namespace::{Namespace, with_namespace, with_namespace_alone};
 pub use parts::{Supervision, kill_process, sidecars};
 pub use postgres::Postgres;
 pub use provider::Provider;
-pub use resource::{agent_pod_spec, agent_run, restricted};
+pub use resource::{PYTHON, agent_pod_spec, agent_run, answering_run, restricted};
 
 /// The namespace that the chart is installed in.
 pub const SYSTEM: &str = "agentrun-system";

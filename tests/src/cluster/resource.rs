@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// The example's image: Python with the SDKs, and the tests' agents in `/tests`.
+pub const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
+
 /// A container's security context that Pod Security *restricted* lets pass.
 pub fn restricted() -> Value {
     json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
@@ -40,4 +43,10 @@ pub fn agent_run(name: &str, models: &[&str], questions: &[&str], pod: Value) ->
             "limits": {"parallelism": 8}
         }
     })
+}
+
+/// [`agent_run`] whose agent asks its question and gives the answer as its output. Trials whose questions have the word `held` do not end at their
+/// first try.
+pub fn answering_run(name: &str, models: &[&str], questions: &[&str]) -> Value {
+    agent_run(name, models, questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]))
 }

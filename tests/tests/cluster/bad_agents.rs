@@ -1,10 +1,8 @@
 //! Agents that fail, each in its own way: a reason in the status, a score of 0, no retry.
 
-use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, Provider, agent_pod_spec, agent_run, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// (name, arguments of misbehave.py, the failure's reason, a word that its message has)
 const WAYS: [(&str, &[&str], &str, &str); 8] = [

@@ -1,9 +1,7 @@
 //! Pods of others with our label: refused with a reason, left alone with a warning, or injected whatever else they have.
 
-use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, Provider, agent_pod_spec, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 fn pod(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"agentrun.dev/run": "pods"}}, "spec": spec})

@@ -1,9 +1,7 @@
 //! The chart as it is installed: its own checks, helm's test, and who may do what.
 
-use agentrun_tests::cluster::{Cluster, SYSTEM, agent_pod_spec, with_namespace};
+use agentrun_tests::cluster::{Cluster, PYTHON, SYSTEM, agent_pod_spec, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn it_is_in_order() {

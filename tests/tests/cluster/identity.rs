@@ -2,12 +2,10 @@
 
 use agentrun_llm::call::{CallId, CallRecord, Capture};
 use agentrun_protocol::trial::FIRST_SEQUENCE_HEADER;
-use agentrun_tests::cluster::{Cluster, Namespace, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, agent_pod_spec, agent_run, with_namespace};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn tokens_that_are_not_for_the_hub_are_refused() {

@@ -1,9 +1,7 @@
 //! What goes wrong around an agent: its image, its pod, its namespace.
 
-use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, PYTHON, agent_pod_spec, agent_run, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn an_image_that_does_not_exist_fails_the_run_with_one_event() {

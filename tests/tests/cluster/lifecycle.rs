@@ -1,14 +1,11 @@
 //! Runs that are changed, stopped, deleted or fed badly while they are under way.
 
-use agentrun_tests::cluster::{Cluster, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Cluster, Provider, answering_run, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
-
-/// Trials whose questions are `held` do not end at their first try.
 fn answering(name: &str, questions: &[&str]) -> Value {
-    agent_run(name, &["gpt-4.1-mini"], questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]))
+    answering_run(name, &["gpt-4.1-mini"], questions)
 }
 
 fn started(run: &Value) -> bool {

@@ -1,12 +1,10 @@
 //! Names of runs: the longest there may be, and one whose Job is somebody else's.
 
-use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, PYTHON, agent_pod_spec, answering_run, with_namespace};
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
-
 fn answering(name: &str, question: &str) -> Value {
-    agent_run(name, &["gpt-4.1-mini"], &[question], agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]))
+    answering_run(name, &["gpt-4.1-mini"], &[question])
 }
 
 #[tokio::test]

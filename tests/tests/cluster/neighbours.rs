@@ -1,9 +1,7 @@
 //! What else a platform puts into pods or before Jobs: a mesh's containers beside our sidecar, a queue that admits Jobs.
 
-use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, agent_run, restricted, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, Provider, agent_pod_spec, answering_run, restricted, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// A container of somebody else's that would run for ever.
 fn neighbour(name: &str) -> Value {
@@ -93,10 +91,6 @@ async fn dry_run(space: &Namespace, manifest: &Value) -> Value {
     serde_json::from_str(&said).expect("kubectl prints JSON")
 }
 
-fn answering(name: &str, models: &[&str], questions: &[&str]) -> Value {
-    agent_run(name, models, questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]))
-}
-
 async fn suspended_jobs(space: &Namespace) -> Vec<(String, bool)> {
     let jobs = space.kubectl(&["get", "jobs", "-l", "agentrun.dev/run=queued", "-o", "json"]).await;
     let jobs: Value = serde_json::from_str(&jobs).expect("kubectl prints JSON");
@@ -115,14 +109,14 @@ async fn suspended_jobs(space: &Namespace) -> Vec<(String, bool)> {
 #[tokio::test]
 async fn a_queues_jobs_wait_until_they_are_admitted() {
     with_namespace("queue", async |space| {
-        let mut queued = answering("queued", &["gpt-4.1", "gpt-4.1-mini"], &["queue: a", "queue: b"]);
+        let mut queued = answering_run("queued", &["gpt-4.1", "gpt-4.1-mini"], &["queue: a", "queue: b"]);
         queued["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "evaluations"});
         space.create(&queued).await;
         for job in ["job/queued-c0-k0", "job/queued-c1-k0"] {
             space.until(job, "made and held back", |job| job["spec"]["suspend"] == true).await;
         }
         // Looks at another run in the meantime change nothing.
-        space.create(&answering("free", &["gpt-4.1-mini"], &["queue: a", "queue: b"])).await;
+        space.create(&answering_run("free", &["gpt-4.1-mini"], &["queue: a", "queue: b"])).await;
         assert_eq!(space.run_ends("free").await["status"]["trials"]["succeeded"], 2);
         let (first, second) = ("queued-c0-k0".to_owned(), "queued-c1-k0".to_owned());
         assert_eq!(suspended_jobs(&space).await, [(first.clone(), true), (second.clone(), true)]);

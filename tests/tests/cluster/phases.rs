@@ -1,10 +1,8 @@
 //! AgentRuns that are edited, suspended, deleted or robbed of their dataset, in each phase.
 
-use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, Provider, agent_pod_spec, agent_run, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// A run over the ConfigMap `questions`, which is not there yet.
 fn waiting(name: &str) -> Value {

@@ -1,9 +1,7 @@
 //! Namespaces with a ResourceQuota: pods that say too little, runs that do, a quota that is full.
 
-use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, PYTHON, agent_pod_spec, agent_run, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// A quota that takes account of what pods may use, and so wants to be told.
 async fn strict_quota(space: &Namespace) {

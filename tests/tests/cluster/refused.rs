@@ -1,9 +1,7 @@
 //! AgentRuns and pods that the API server must refuse, with a sentence that says what to do.
 
-use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, PYTHON, agent_pod_spec, agent_run, with_namespace};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 fn good() -> Value {
     agent_run("refused", &["gpt-4.1-mini"], &["one"], agent_pod_spec(PYTHON, &["python3", "agent.py"]))

@@ -1,10 +1,8 @@
 //! The rig itself: what the other tests take for granted of it.
 
-use agentrun_tests::cluster::{Cluster, Provider, agent_pod_spec, with_namespace};
+use agentrun_tests::cluster::{Cluster, PYTHON, Provider, agent_pod_spec, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn a_pod_meets_the_provider_under_its_real_name() {

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use agentrun_tests::cluster::{Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Namespace, PYTHON, Provider, agent_pod_spec, agent_run, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 /// What the agents are told to ask for: one of these a combo.
 const ASKED: [&str; 2] = ["gpt-4.1", "gpt-4.1-mini"];
 

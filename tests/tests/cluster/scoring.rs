@@ -1,10 +1,9 @@
 //! `scoring.container`: outputs are scored by a program of the user's, in an image of the user's, as a pod of the run's namespace.
 
-use agentrun_tests::cluster::{Cluster, Namespace, Provider, agent_pod_spec, agent_run, with_namespace};
+use agentrun_tests::cluster::{Cluster, Namespace, PYTHON, Provider, agent_pod_spec, agent_run, with_namespace};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 /// Right answers count 1, others 0.25; a pod that lets it reach a token scores nothing.
 const SCORER: &str = r#"
 import json, os, sys

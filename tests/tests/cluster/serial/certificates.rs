@@ -3,12 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentrun_tests::cluster::{Authority, Cluster, Namespace, SYSTEM, agent_pod_spec, tls_data, with_namespace_alone};
+use agentrun_tests::cluster::{Authority, Cluster, Namespace, PYTHON, SYSTEM, agent_pod_spec, tls_data, with_namespace_alone};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 const JOB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cluster/plain-job.yaml");
 const AUTO: [&str; 1] = ["certificates.mode=auto"];
 

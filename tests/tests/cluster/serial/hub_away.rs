@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use agentrun_tests::cluster::{Namespace, Provider, SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
+use agentrun_tests::cluster::{Namespace, PYTHON, Provider, SYSTEM, agent_pod_spec, agent_run, answering_run, with_namespace_alone};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 /// What the hub has of a run: each trial once, at its first try, and each of so many calls that the provider answered.
 async fn everything_is_there(space: &Namespace, run: &str, trials: usize, marker: &str) {
@@ -67,8 +65,7 @@ async fn a_hub_that_dies_with_calls_in_flight_goes_on_where_it_was() {
         provider.rules("hub-dies", &[slow]).await;
         let questions = [format!("{marker} a"), format!("{marker} b"), format!("{marker} c"), format!("{marker} d")];
         let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-        let mut run =
-            agent_run("steady", &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
+        let mut run = answering_run("steady", &["gpt-4.1-mini"], &questions);
         run["spec"]["limits"] = json!({"parallelism": 2, "retries": 0});
         space.create(&run).await;
         for calls in [1, 3] {
@@ -101,8 +98,7 @@ async fn a_full_hub_takes_nothing_more_says_so_and_goes_on_when_a_run_is_deleted
         let large = |name: &str| {
             let questions: Vec<String> = (0..3).map(|index| format!("{marker} {name} {index}")).collect();
             let questions: Vec<&str> = questions.iter().map(String::as_str).collect();
-            let mut run =
-                agent_run(name, &["gpt-4.1-mini"], &questions, agent_pod_spec(PYTHON, &["python3", "/tests/misbehave.py", "answer"]));
+            let mut run = answering_run(name, &["gpt-4.1-mini"], &questions);
             run["spec"]["cache"] = json!({"mode": "Off"});
             run["spec"]["limits"] = json!({"parallelism": 1, "retries": 0});
             run

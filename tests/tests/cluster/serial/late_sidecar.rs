@@ -1,9 +1,7 @@
 //! A sidecar that is killed when its pod's other containers have ended is not started again, and its Job counts the trial as done.
 
-use agentrun_tests::cluster::{Namespace, agent_pod_spec, agent_run, kill_process, sidecars, with_namespace_alone};
+use agentrun_tests::cluster::{Namespace, PYTHON, agent_pod_spec, agent_run, kill_process, sidecars, with_namespace_alone};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn a_trial_whose_sidecar_died_at_its_very_end_is_tried_again() {

@@ -1,9 +1,7 @@
 //! No operator at all: what waits for it, and what does not.
 
-use agentrun_tests::cluster::{SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
+use agentrun_tests::cluster::{PYTHON, SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
 use serde_json::{Value, json};
-
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 
 #[tokio::test]
 async fn labelled_pods_are_refused_others_are_made_and_trials_go_on() {

@@ -1,10 +1,9 @@
 //! `helm upgrade` while a run is going.
 
-use agentrun_tests::cluster::{Provider, SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
+use agentrun_tests::cluster::{PYTHON, Provider, SYSTEM, agent_pod_spec, agent_run, with_namespace_alone};
 use agentrun_tests::origin::Rule;
 use serde_json::{Value, json};
 
-const PYTHON: &str = "ghcr.io/agentrun/example-agent:0.1.0";
 /// One call, some seconds after the start.
 const SLOW_AGENT: &str = r#"
 import os, time
